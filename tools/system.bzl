@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Libraries of the system, found through pkg-config: `pkg_config_library(name = "x")` makes `@x//:lib`.
+
+An include directory that the compiler does not search by itself is linked into the
+repository, so that a package under a prefix of its own (PKG_CONFIG_PATH) works as well.
+"""
+
+_BUILD = """# Made by //tools:system.bzl.
+cc_library(
+    name = "lib",
+    hdrs = glob({globs}),
+    defines = {defines},
+    includes = {includes},
+    linkopts = {linkopts},
+    visibility = ["//visibility:public"],
+)
+"""
+
+def _ask(rctx, pkg_config, option):
+    answer = rctx.execute([pkg_config, option, rctx.attr.pc])
+    if answer.return_code != 0:
+        fail("the library %s is missing: pkg-config does not know it (Debian: apt-get install %s)\n%s" %
+             (rctx.attr.pc, rctx.attr.debian, answer.stderr))
+    return [word for word in answer.stdout.strip().split(" ") if word]
+
+def _pkg_config_library_impl(rctx):
+    pkg_config = rctx.which("pkg-config")
+    if pkg_config == None:
+        fail("the program pkg-config is missing; it is asked for %s (Debian: apt-get install pkg-config %s)" %
+             (rctx.attr.pc, rctx.attr.debian))
+    flags = _ask(rctx, pkg_config, "--cflags")
+    includes = []
+    for flag in flags:
+        # The compiler has /usr/include and its multiarch folder (one level deeper) by itself.
+        if flag.startswith("-I") and not flag.startswith("-I/usr/include"):
+            folder = "include%d" % len(includes)
+            rctx.symlink(flag[2:], folder)
+            includes.append(folder)
+    rctx.file("WORKSPACE", "")
+    rctx.file("BUILD", _BUILD.format(
+        globs = ["%s/**/*.h" % folder for folder in includes],
+        defines = [flag[2:] for flag in flags if flag.startswith("-D")],
+        includes = includes,
+        linkopts = _ask(rctx, pkg_config, "--libs"),
+    ))
+
+pkg_config_library = repository_rule(
+    implementation = _pkg_config_library_impl,
+    attrs = {"pc": attr.string(mandatory = True), "debian": attr.string(mandatory = True)},
+    environ = ["PKG_CONFIG_PATH"],
+    local = True,
+)
