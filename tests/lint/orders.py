@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""orders.py - each atomic operation says which order it has and why.
+
+Not relaxed: a comment on the line above,
+
+    /* order(NAME): KIND; pairs with KIND in FUNCTION(). */
+
+KIND is the operation's own, or one half of acq_rel.  FUNCTION (or FUNCTION() and FUNCTION()) must hold an operation of
+the same NAME whose order includes the second KIND, and docs/memory-ordering.md must have one row per NAME.
+
+Relaxed: `relaxed: why` in a comment on the same line or the line above, or at the declaration of the field (or of the
+function that says where it is), or at the typedef of the field's type.
+
+The operations are those that concurrency/atomic.h names; nothing else may use <stdatomic.h>'s.
+"""
+import re
+
+import tree as t
+
+ATOMIC_H = "concurrency/atomic.h"
+ORDERING = "docs/memory-ordering.md"
+NOTE = re.compile(
+    r"/\*\s*order\((?P<name>[\w-]+)\): (?P<kind>\w+); pairs with (?P<other>\w+) in "
+    r"(?P<functions>\w+\(\)(?:(?:, | and |, and )\w+\(\))*)\.\s*\*/"
+)
+ROW = re.compile(r"^\|\s*`?([\w-]+)`?\s*\|")
+
+
+def includes_kind(order, kind):
+    return kind == order or (order == "acq_rel" and kind in ("acquire", "release"))
+
+
+def operations(tree):
+    """The names that atomic.h gives to its operations, with their orders."""
+    code, _ = t.split_c(tree.get(ATOMIC_H, ""))
+    names = re.findall(r"#define (gi_\w+_(?:relaxed|acquire|release|acq_rel|seq_cst))\b", code)
+    names += [name for name in t.functions(code) if re.search(r"_(relaxed|acquire|release|acq_rel|seq_cst)$", name)]
+    return {name: re.search(r"(relaxed|acquire|release|acq_rel|seq_cst)$", name).group() for name in names}
+
+
+def one_line(text):
+    return re.sub(r"\s*\n\s*\*?\s*", " ", text)
+
+
+def relaxed_names(sources):
+    """Fields and variables whose declaration says `relaxed: ...`, by itself or by its type."""
+    types = set()
+    for code, comments in sources.values():
+        lines = code.split("\n")
+        for comment in comments:
+            for line in (comment.first, comment.last + 1) if comment.alone else (comment.first,):
+                match = line <= len(lines) and re.match(r"\s*typedef .*\b(\w+);", lines[line - 1])
+                if match and "relaxed: " in comment.text:
+                    types.add(match.group(1))
+    # A variable or field, or a function that says where one is.
+    declared = r"^\s*(?:static |inline |extern |_Alignas\([^)]*\) |_Thread_local |const )*(?:%s) "
+    declared += r"(?:([\w, ]+)(?:\[.*\])?(?: =.*)?;|\*(\w+)\()"
+    typed = re.compile(declared % "|".join(sorted(types) or ["(?!)"]))
+    atomic = re.compile(declared % r"gi_atomic\([^)]*\)")
+    names = set()
+    for code, comments in sources.values():
+        said = set()
+        for comment in comments:
+            if "relaxed: " in comment.text:
+                said |= set(range(comment.first, comment.last + 2 if comment.alone else comment.last + 1))
+        for number, line in enumerate(code.split("\n"), 1):
+            match = typed.match(line) or (number in said and atomic.match(line))
+            if match:
+                names |= set(re.split(r"[, ]+", next(filter(None, match.groups())).strip()))
+    return names
+
+
+def first_argument(code, start):
+    """The text of the first argument of a call whose `(` ends at `start`."""
+    depth = 0
+    for offset in range(start, len(code)):
+        if code[offset] in "([{":
+            depth += 1
+        elif code[offset] in ")]}":
+            if depth == 0:
+                return code[start:offset]
+            depth -= 1
+        elif code[offset] == "," and depth == 0:
+            return code[start:offset]
+    return code[start:]
+
+
+def object_name(argument):
+    """`&gil->state` -> state; `&heap->list[i]` -> list; `&owner_of(pool)->tag` -> tag; `counter` -> counter."""
+    inner = r"\[[^\[\]]*\]|\([^()]*\)"
+    while re.search(inner, argument):
+        argument = re.sub(inner, "", argument)
+    names = re.findall(r"\w+", argument)
+    return names[-1] if names else ""
+
+
+def notes_above(line, comments):
+    """The comments that end right above `line`, one under another."""
+    by_last = {comment.last: comment for comment in comments if comment.alone}
+    found = []
+    while line - 1 in by_last:
+        comment = by_last[line - 1]
+        found.append(comment)
+        line = comment.first
+    return found
+
+
+def rows(text):
+    """The first cells of the tables whose head's first cell is `order`."""
+    found, inside = [], False
+    for line in text.split("\n"):
+        cell = ROW.match(line)
+        if not line.startswith("|"):
+            inside = False
+        elif cell and cell.group(1).lower() == "order":
+            inside = True
+        elif inside and cell and set(cell.group(1)) != {"-"}:
+            found.append(cell.group(1))
+    return found
+
+
+def problems(tree):
+    ops = operations(tree)
+    if not ops:
+        return ["%s: names no operations" % ATOMIC_H]
+    call = re.compile(r"\b(%s)\s*\(" % "|".join(sorted(ops)))
+    foreign = re.compile(r"\b(atomic_(?!signal_fence)\w+|__atomic_\w+|__sync_\w+|memory_order_\w+|_Atomic)\b")
+    sources = {path: t.split_c(text) for path, text in tree.items() if t.is_library(path) and text is not None}
+    relaxed = relaxed_names(sources)
+    out, sites, defined = [], [], {}
+    for path, (code, comments) in sources.items():
+        for function, span in t.functions(code).items():
+            defined.setdefault(function, []).append((path, span))
+        if path == ATOMIC_H:
+            continue
+        for match in foreign.finditer(code):
+            out.append("%s:%d: %s is used outside %s" % (path, t.line_of(code, match.start()), match.group(), ATOMIC_H))
+        used = set()
+        for match in call.finditer(code):
+            name, order = match.group(1), ops[match.group(1)]
+            line = t.line_of(code, match.start())
+            where = "%s:%d" % (path, line)
+            above = notes_above(line, comments)
+            if order == "relaxed":
+                near = above + [comment for comment in comments if comment.first <= line <= comment.last]
+                subject = object_name(first_argument(code, match.end()))
+                if subject not in relaxed and not any("relaxed: " in comment.text for comment in near):
+                    out.append("%s: %s of '%s' does not say why (/* relaxed: ... */)" % (where, name, subject))
+                continue
+            notes = [(comment, NOTE.search(one_line(comment.text))) for comment in above]
+            notes = [(comment, note) for comment, note in notes if note]
+            fitting = [(comment, note) for comment, note in notes if includes_kind(order, note.group("kind"))]
+            if not fitting:
+                what = "calls itself %s" % notes[0][1].group("kind") if notes else "has no /* order(NAME): ... */ above"
+                out.append("%s: %s %s" % (where, name, what))
+            for comment, note in fitting:
+                used.add(comment.first)
+                sites.append((path, line, order, note))
+        for comment in comments:
+            if "order(" in comment.text and "pairs with" in comment.text and comment.first not in used:
+                where = "%s:%d" % (path, comment.first)
+                out.append("%s: an order that belongs to no operation, or is not in the form" % where)
+
+    for path, line, _, note in sites:
+        where, name, other = "%s:%d" % (path, line), note.group("name"), note.group("other")
+        for function in re.findall(r"(\w+)\(\)", note.group("functions")):
+            homes = defined.get(function, [])
+            if not homes:
+                out.append("%s: order(%s) names %s(), which is nowhere" % (where, name, function))
+            elif not any(
+                (site_path, site_note.group("name")) == (home, name) and first <= site_line <= last
+                and includes_kind(order, other)
+                for site_path, site_line, order, site_note in sites
+                for home, (first, last) in homes
+            ):
+                out.append("%s: %s() has no %s of order(%s)" % (where, function, other, name))
+
+    names, listed = {site[3].group("name") for site in sites}, rows(tree.get(ORDERING) or "")
+    out += ["%s: no row for order(%s)" % (ORDERING, name) for name in sorted(names - set(listed))]
+    out += ["%s: order(%s) has no site" % (ORDERING, name) for name in sorted(set(listed) - names)]
+    out += ["%s: two rows for order(%s)" % (ORDERING, name) for name in sorted(set(listed)) if listed.count(name) > 1]
+    return out
+
+
+if __name__ == "__main__":
+    t.main(problems)
