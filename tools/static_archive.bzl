@@ -25,7 +25,7 @@ def _static_archive_impl(ctx):
         outputs = [archive],
         mnemonic = "StaticArchive",
     )
-    return [DefaultInfo(files = depset([archive]))]
+    return [DefaultInfo(files = depset([archive]), runfiles = ctx.runfiles([archive]))]
 
 static_archive = rule(
     implementation = _static_archive_impl,

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""install_test.py INSTALL - what `bazel run //:install` leaves behind is what a program outside the tree needs.
+
+A program of ten lines compiles with what pkg-config says, as C and as C++, against the shared and against the static
+library, and runs.  The shared library exports what the public headers declare, no more and no less.
+"""
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import unittest
+
+INSTALL = os.path.abspath(sys.argv.pop(1))
+HERE = pathlib.Path("tests/install")
+WARNINGS = "-Wall -Wextra -Wundef -pedantic -Werror".split()
+COMPILERS = {"c": ["cc", "-std=c11", "-Wstrict-prototypes"], "c++": ["c++", "-std=c++11"]}
+DECLARATION = re.compile(r"^GILLOC_API\s[^;]*?(\w+)\(", re.M)
+
+
+def run(*command, ok=True, **environment):
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, **environment)
+    )
+    if ok and done.returncode != 0:
+        raise AssertionError("%s: %d\n%s%s" % (shlex.join(command), done.returncode, done.stdout, done.stderr))
+    return done
+
+
+def symbols(*command):
+    """The global names that nm prints, versions cut off."""
+    return {name for kind, name in re.findall(r" ([A-Z]) (\w+)", run("nm", *command).stdout) if kind != "A"}
+
+
+def missing(program):
+    return subprocess.run(["sh", "-c", "command -v " + program], stdout=subprocess.DEVNULL).returncode != 0
+
+
+class Install(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.prefix = pathlib.Path(cls.folder.name) / "prefix"
+        run(INSTALL, "--prefix=%s" % cls.prefix)
+        cls.declared = set()
+        for header in (cls.prefix / "include/gilloc").glob("*.h"):
+            cls.declared |= set(DECLARATION.findall(header.read_text()))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def pkg_config(self, *options):
+        answer = run("pkg-config", *options, "gilloc", PKG_CONFIG_PATH=str(self.prefix / "lib/pkgconfig"))
+        return shlex.split(answer.stdout)
+
+    def build_and_run(self, language, *flags, **environment):
+        program = "%s/ten_lines" % self.folder.name
+        source = str(HERE / "ten_lines.c")
+        run(*COMPILERS[language], *WARNINGS, "-x", language, source, "-x", "none", "-o", program, *flags)
+        self.assertEqual(run(program, **environment).stdout, "intact\n")
+        return program
+
+    def test_files(self):
+        found = {str(path.relative_to(self.prefix)) for path in self.prefix.rglob("*") if not path.is_dir()}
+        headers = {"include/gilloc/" + name for name in ("gilloc.h", "pymem.h", "pystate.h")}
+        libraries = {"lib/libgilloc.so", "lib/libgilloc.so.0", "lib/libgilloc.a", "lib/pkgconfig/gilloc.pc"}
+        self.assertEqual(found, headers | libraries)
+        self.assertEqual(os.readlink(self.prefix / "lib/libgilloc.so"), "libgilloc.so.0")
+
+    def test_shared(self):
+        for language in COMPILERS:
+            with self.subTest(language):
+                if language == "c++" and missing("c++"):
+                    print("SKIPPED: there is no C++ compiler (Debian: apt-get install g++)")
+                    continue
+                flags = self.pkg_config("--cflags", "--libs")
+                program = self.build_and_run(language, *flags, LD_LIBRARY_PATH=str(self.prefix / "lib"))
+                self.assertIn("[libgilloc.so.0]", run("readelf", "-d", program).stdout)
+
+    def test_static(self):
+        program = self.build_and_run("c", "-static", *self.pkg_config("--cflags", "--libs", "--static"))
+        self.assertNotIn("NEEDED", run("readelf", "-d", program).stdout)
+
+    def test_static_in_a_dynamic_program(self):
+        flags = [flag for flag in self.pkg_config("--libs", "--static") if flag != "-lgilloc"]
+        program = self.build_and_run(
+            "c", *self.pkg_config("--cflags"), str(self.prefix / "lib/libgilloc.a"), *flags
+        )
+        self.assertNotIn("libgilloc", run("readelf", "-d", program).stdout)
+
+    def test_each_header_alone(self):
+        for header in ("gilloc.h", "pymem.h", "pystate.h"):
+            for language, compiler in COMPILERS.items():
+                if language == "c++" and missing("c++"):
+                    continue
+                source = pathlib.Path(self.folder.name) / "alone.c"
+                source.write_text("#include <gilloc/%s>\n" % header)
+                run(*compiler, *WARNINGS, "-x", language, "-fsyntax-only", *self.pkg_config("--cflags"), str(source))
+
+    def test_exports_are_the_declarations(self):
+        exported = symbols("-D", "--defined-only", str(self.prefix / "lib/libgilloc.so.0"))
+        self.assertGreater(len(self.declared), 40)
+        self.assertEqual(sorted(exported), sorted(self.declared))
+
+    def test_static_names_are_ours(self):
+        names = symbols("-g", "--defined-only", str(self.prefix / "lib/libgilloc.a"))
+        self.assertEqual(self.declared - names, set())
+        self.assertEqual([name for name in names - self.declared if not name.startswith("gi_")], [])
+
+    def test_shared_library(self):
+        tags = run("readelf", "-dW", str(self.prefix / "lib/libgilloc.so.0")).stdout
+        self.assertIn("Library soname: [libgilloc.so.0]", tags)
+        self.assertIn("NODELETE", tags)
+        self.assertNotIn("TEXTREL", tags)
+        self.assertIn("STATIC_TLS", tags)  # initial-exec: one instruction to the thread's cache
+        for needed in re.findall(r"NEEDED.*\[(.*)\]", tags):
+            self.assertRegex(needed, r"^(liburcu-(qsbr|common)|libc|libm|ld-linux.*)\.so\.\d+$")
+
+    def test_destdir(self):
+        stage = pathlib.Path(self.folder.name) / "stage"
+        run(INSTALL, "--prefix=/opt/gilloc", "--destdir=%s" % stage)
+        pc = (stage / "opt/gilloc/lib/pkgconfig/gilloc.pc").read_text()
+        self.assertIn("prefix=/opt/gilloc\n", pc)
+        self.assertNotIn(str(stage), pc)
+        self.assertTrue((stage / "opt/gilloc/lib/libgilloc.so.0").exists())
+
+    def test_again(self):
+        """Over an older one."""
+        run(INSTALL, "--prefix=%s" % self.prefix)
+
+    def test_relative_prefix(self):
+        run(INSTALL, "--prefix=here", BUILD_WORKING_DIRECTORY=self.folder.name)
+        pc = (pathlib.Path(self.folder.name) / "here/lib/pkgconfig/gilloc.pc").read_text()
+        self.assertIn("prefix=%s/here\n" % self.folder.name, pc)
+
+    def test_bad_arguments(self):
+        usage = "\nusage: bazel run -c opt //:install -- --prefix=DIR [--destdir=DIR]\n"
+        for arguments, message in {
+            (): "the following arguments are required: --prefix",
+            ("--prefix=",): "argument --prefix: a folder is wanted, not an empty name",
+            ("--prefix=/a b",): "argument --prefix: '/a b' has a space in it, which pkg-config cannot hand on",
+            ("--prefix=/a", "--frob"): "unrecognized arguments: --frob",
+            ("--prefix=/a", "more"): "unrecognized arguments: more",
+            ("--pref=/a",): "the following arguments are required: --prefix",
+        }.items():
+            with self.subTest(arguments):
+                done = run(INSTALL, *arguments, ok=False)
+                self.assertEqual((done.returncode, done.stderr), (2, "install: " + message + usage))
+
+    def test_what_cannot_be_written(self):
+        done = run(INSTALL, "--prefix=/proc/gilloc", ok=False)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(done.stderr, "install: /proc/gilloc: No such file or directory\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
