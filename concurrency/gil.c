@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gil.c [L1] - the lock: take, drop, and drop when asked.  Rules and states: gil.h.
+ *   Owner   the gil belongs to an interpreter; a waiter to the thread that waits, in its frame, while it is queued.
+ *   Locks   queue.
+ *   Orders  lock.
+ */
+#include "concurrency/gil.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* --- constants -------------------------------------------------------------------------------------------- */
+
+enum { HELD = 1u, WAITERS = 2u, WOKEN = 4u };
+
+/* Rule 2.  A hand-over after 1 ms of waiting bounds the wait of a thread beside others that offer the lock (p99 4-8 ms
+   where a lock without it let threads wait for a second); half a millisecond between hand-overs keeps it from
+   degenerating into strict order of arrival (43 thousand takes a second among 8 threads against 9.8 million). */
+#define RIPE_NS 1000000u
+#define TENURE_NS 500000u
+/* Rule 3.  A returning thread lets the holder have this long, and repeats its request, which can be lost when the
+   holder changes, after as long again. */
+#define EARLY_TENURE_NS 50000u
+#define EARLY_RETRY_NS 200000u
+/* How long a waiter spins before it sleeps: about what a wake-up by futex costs, so it never loses more than half. */
+#define SPIN_NS 20000u
+#define SPIN_PAUSES 32 /* between two looks at the clock */
+
+/* What a waiter is told, by whoever holds `queue`; SPINNING and SLEEPING are its own words. */
+enum { SPINNING = 0, SLEEPING, COMPETE, GRANTED };
+
+struct gi_waiter {
+    struct gi_waiter *next, *prev; /* guarded by queue */
+    gi_waiter_list *list;          /* guarded by queue: the one that it is in */
+    gi_asked *asked;               /* constant while queued */
+    uint64_t since;                /* constant while queued: ns */
+    gi_atomic(uint32_t) signal;    /* atomic, order(lock); the futex */
+};
+
+/* --- clock, futex ------------------------------------------------------------------------------------------- */
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void futex_wait(gi_atomic(uint32_t) *word, uint32_t value, uint64_t timeout_ns) {
+    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+                               .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout, NULL, 0);
+}
+
+/* The waiter may have gone by now; then this wakes nobody, or somebody who looks and waits again. */
+static void futex_wake(gi_atomic(uint32_t) *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
+
+static bool may_spin(void) {
+    static gi_atomic(long) processors; /* relaxed: a constant, found twice at worst */
+    long count = gi_load_relaxed(&processors);
+    if (count == 0) {
+        count = sysconf(_SC_NPROCESSORS_ONLN);
+        gi_store_relaxed(&processors, count);
+    }
+    return count > 1;
+}
+
+/* --- the queue: all under gil->queue --------------------------------------------------------------------------- */
+
+static void list_add(gi_waiter_list *list, struct gi_waiter *waiter, bool at_front) {
+    waiter->list = list;
+    waiter->next = at_front ? list->first : NULL;
+    waiter->prev = at_front ? NULL : list->last;
+    *(waiter->next != NULL ? &waiter->next->prev : &list->last) = waiter;
+    *(waiter->prev != NULL ? &waiter->prev->next : &list->first) = waiter;
+}
+
+static void list_remove(struct gi_waiter *waiter) {
+    *(waiter->next != NULL ? &waiter->next->prev : &waiter->list->last) = waiter->prev;
+    *(waiter->prev != NULL ? &waiter->prev->next : &waiter->list->first) = waiter->next;
+}
+
+/* Who goes next, or NULL. */
+static struct gi_waiter *first_locked(const gi_gil *gil, uint64_t now) {
+    struct gi_waiter *late = gil->late.first;
+    if (gil->early.first == NULL || (late != NULL && now - late->since > 2 * gi_load_relaxed(&gil->interval_ns))) {
+        return late;
+    }
+    return gil->early.first;
+}
+
+/* Brings `ripe_at` in line with the queue, and WAITERS if the queue is empty. */
+static void queue_changed_locked(gi_gil *gil) {
+    const struct gi_waiter *early = gil->early.first, *late = gil->late.first;
+    uint64_t ripe_at = UINT64_MAX;
+    if (early != NULL || late != NULL) {
+        uint64_t since = early == NULL || (late != NULL && late->since < early->since) ? late->since : early->since;
+        ripe_at = since + RIPE_NS;
+        if (ripe_at < gil->tenure_start + TENURE_NS) {
+            ripe_at = gil->tenure_start + TENURE_NS;
+        }
+    } else {
+        gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WAITERS); /* relaxed: taking HELD is what synchronises */
+    }
+    gi_store_relaxed(&gil->ripe_at, ripe_at);
+}
+
+/* Gives the lock, which the caller holds, to `waiter`.  True if it must be woken. */
+static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
+    list_remove(waiter);
+    gil->tenure_start = now;
+    if (gi_load_relaxed(&waiter->signal) == COMPETE) {       /* relaxed: only holders of queue write COMPETE */
+        gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: as above */
+    }
+    queue_changed_locked(gil);
+    gi_store_relaxed(&gil->holder, waiter->asked);
+    gi_counter_add(&gil->takes, 1);
+    gi_counter_add(&gil->handoffs, 1);
+    /* order(lock): release; pairs with acquire in wait_turn(). */
+    return gi_exchange_acq_rel(&waiter->signal, GRANTED) == SLEEPING;
+}
+
+/* --- waiting ----------------------------------------------------------------------------------------------------- */
+
+static void ask_holder(gi_gil *gil) {
+    gi_asked *holder = gi_load_relaxed(&gil->holder);
+    if (holder != NULL) {
+        gi_fetch_or_relaxed(&holder->bits, GI_ASKED_DROP);
+        gi_mutex_lock(&gil->queue);
+        gi_counter_add(&gil->requests, 1);
+        gi_mutex_unlock(&gil->queue);
+    }
+}
+
+/* Takes the lock if it is free. */
+static bool try_take(gi_gil *gil) {
+    uint32_t state = gi_load_relaxed(&gil->state);
+    while ((state & HELD) == 0) {
+        /* order(lock): acquire; pairs with release in gi_gil_drop(). */
+        if (gi_cas_acquire(&gil->state, &state, state | HELD)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A waiter that was woken tries for the lock.  True when it has it. */
+static bool compete(gi_gil *gil, struct gi_waiter *self) {
+    for (;;) {
+        bool taken = try_take(gil);
+        gi_mutex_lock(&gil->queue);
+        if (taken) {
+            list_remove(self);
+            gil->tenure_start = now_ns();
+            gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: as in queue_changed_locked() */
+            queue_changed_locked(gil);
+            gi_store_relaxed(&gil->holder, self->asked);
+            gi_counter_add(&gil->takes, 1);
+            gi_mutex_unlock(&gil->queue);
+            return true;
+        }
+        if (gi_load_relaxed(&self->signal) == GRANTED) { /* relaxed: wait_turn() looks again, with acquire */
+            gi_mutex_unlock(&gil->queue);
+            return false;
+        }
+        /* Before this the holder's drop wakes nobody, after it it does; so look whether it dropped before. */
+        uint32_t before = gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN);
+        if ((before & HELD) != 0) {
+            gi_store_relaxed(&self->signal, SPINNING);
+            gi_mutex_unlock(&gil->queue);
+            return false;
+        }
+        gi_fetch_or_relaxed(&gil->state, WOKEN);
+        gi_mutex_unlock(&gil->queue);
+    }
+}
+
+/* Spins for a short time in the hope of a signal; at most one waiter of a lock does. */
+static void spin(gi_gil *gil, struct gi_waiter *self, uint64_t until) {
+    if (!may_spin()) {
+        return;
+    }
+    if (gi_fetch_add_relaxed(&gil->spinners, 1) == 0) {
+        do {
+            for (int i = 0; i < SPIN_PAUSES; i++) {
+                gi_pause();
+            }
+        } while (gi_load_relaxed(&self->signal) == SPINNING && now_ns() < until);
+    }
+    gi_fetch_sub_relaxed(&gil->spinners, 1);
+}
+
+/* Waits, queued, until the lock is this thread's. */
+static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early) {
+    uint64_t interval = gi_load_relaxed(&gil->interval_ns);
+    uint64_t ask_at = self->since + (early && interval > EARLY_TENURE_NS ? EARLY_TENURE_NS : interval);
+    bool spun = false;
+    for (;;) {
+        /* order(lock): acquire; pairs with release in grant_locked(). */
+        uint32_t signal = gi_load_acquire(&self->signal);
+        if (signal == GRANTED || (signal == COMPETE && compete(gil, self))) {
+            return;
+        }
+        if (signal == COMPETE) {
+            continue;
+        }
+        uint64_t now = now_ns();
+        if (now >= ask_at) {
+            ask_holder(gil);
+            ask_at = now + (early && interval > EARLY_RETRY_NS ? EARLY_RETRY_NS : interval);
+        }
+        if (!spun) {
+            spun = true;
+            spin(gil, self, now + SPIN_NS);
+            continue;
+        }
+        uint32_t was = SPINNING;
+        if (signal == SLEEPING || gi_cas_relaxed(&self->signal, &was, SLEEPING)) { /* relaxed: a word to the waker */
+            futex_wait(&self->signal, SLEEPING, ask_at - now);
+        }
+    }
+}
+
+/* --- take, drop, yield ---------------------------------------------------------------------------------------------- */
+
+static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early) {
+    int saved_errno = errno;
+    struct gi_waiter self = {.asked = asked, .since = now_ns()};
+    gi_mutex_lock(&gil->queue);
+    gi_fetch_or_relaxed(&gil->state,
+                        WAITERS); /* relaxed: from here a drop comes to `queue`, or was before try_take() */
+    if (try_take(gil)) {
+        queue_changed_locked(gil);
+        gi_store_relaxed(&gil->holder, asked);
+        gi_counter_add(&gil->takes, 1);
+        gi_mutex_unlock(&gil->queue);
+    } else {
+        gi_counter_add(&gil->waits, 1);
+        list_add(early ? &gil->early : &gil->late, &self, false);
+        queue_changed_locked(gil);
+        bool ask = early && self.since - gil->tenure_start >= EARLY_TENURE_NS;
+        gi_mutex_unlock(&gil->queue);
+        if (ask) {
+            ask_holder(gil);
+        }
+        wait_turn(gil, &self, early);
+    }
+    errno = saved_errno;
+}
+
+void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) {
+    if (gi_unlikely(gil->outer.acquire != NULL)) {
+        if (gil->outer.held(gil->outer.ctx) == 0) {
+            gil->outer.acquire(gil->outer.ctx);
+        }
+        return;
+    }
+    uint32_t state = 0;
+    /* order(lock): acquire; pairs with release in gi_gil_drop(). */
+    if (gi_unlikely(!gi_cas_acquire(&gil->state, &state, HELD))) {
+        take_slow(gil, asked, early);
+        return;
+    }
+    gi_store_relaxed(&gil->holder, asked);
+    gi_counter_add(&gil->takes, 1);
+}
+
+bool gi_gil_try_take(gi_gil *gil, gi_asked *asked) {
+    if (gil->outer.acquire != NULL) {
+        return gil->outer.held(gil->outer.ctx) != 0;
+    }
+    uint32_t state = 0;
+    /* order(lock): acquire; pairs with release in gi_gil_drop(). */
+    if (!gi_cas_acquire(&gil->state, &state, HELD)) {
+        return false;
+    }
+    gi_store_relaxed(&gil->holder, asked);
+    gi_counter_add(&gil->takes, 1);
+    return true;
+}
+
+static __attribute__((noinline)) void drop_slow(gi_gil *gil) {
+    int saved_errno = errno;
+    uint64_t now = now_ns();
+    uint32_t state = gi_load_relaxed(&gil->state);
+    while ((state & WOKEN) != 0 && now < gi_load_relaxed(&gil->ripe_at)) {
+        /* order(lock): release; pairs with acquire in try_take(). */
+        if (gi_cas_release(&gil->state, &state, state & ~(uint32_t)HELD)) {
+            errno = saved_errno;
+            return;
+        }
+    }
+    gi_mutex_lock(&gil->queue);
+    struct gi_waiter *next = first_locked(gil, now);
+    gi_atomic(uint32_t) *wake = NULL;
+    if (next != NULL && now >= gi_load_relaxed(&gil->ripe_at)) {
+        wake = grant_locked(gil, next, now) ? &next->signal : NULL;
+    } else {
+        /* order(lock): release; pairs with acquire in try_take(). */
+        uint32_t before = gi_fetch_and_release(&gil->state, ~(uint32_t)HELD);
+        if (next != NULL && (before & WOKEN) == 0) {
+            gi_fetch_or_relaxed(&gil->state, WOKEN); /* relaxed: under queue */
+            /* order(lock): release; pairs with acquire in wait_turn(). */
+            wake = gi_exchange_acq_rel(&next->signal, COMPETE) == SLEEPING ? &next->signal : NULL;
+        }
+    }
+    gi_mutex_unlock(&gil->queue);
+    if (wake != NULL) {
+        futex_wake(wake);
+    }
+    errno = saved_errno;
+}
+
+void gi_gil_drop(gi_gil *gil) {
+    if (gi_unlikely(gil->outer.acquire != NULL)) {
+        gil->outer.release(gil->outer.ctx);
+        return;
+    }
+    gi_store_relaxed(&gil->holder, NULL);
+    uint32_t state = HELD;
+    /* order(lock): release; pairs with acquire in try_take(). */
+    if (gi_unlikely(!gi_cas_release(&gil->state, &state, 0))) {
+        drop_slow(gil);
+    }
+}
+
+void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
+    if (gil->outer.acquire != NULL) {
+        return;
+    }
+    int saved_errno = errno;
+    uint64_t now = now_ns();
+    struct gi_waiter self = {.asked = asked, .since = now};
+    gi_mutex_lock(&gil->queue);
+    struct gi_waiter *next = first_locked(gil, now);
+    if (next == NULL) {
+        gi_mutex_unlock(&gil->queue);
+        errno = saved_errno;
+        return;
+    }
+    bool visitor = next->list == &gil->early; /* it will be brief: the interrupted thread comes back next */
+    list_add(&gil->late, &self, visitor);
+    gi_counter_add(&gil->waits, 1);
+    gi_atomic(uint32_t) *wake = grant_locked(gil, next, now) ? &next->signal : NULL;
+    gi_mutex_unlock(&gil->queue);
+    if (wake != NULL) {
+        futex_wake(wake);
+    }
+    wait_turn(gil, &self, false);
+    errno = saved_errno;
+}
+
+/* --- lifecycle ------------------------------------------------------------------------------------------------------ */
+
+void gi_gil_init(gi_gil *gil) {
+    gi_mutex_init(&gil->queue, GI_RANK_LOCK_QUEUE);
+    gi_store_relaxed(&gil->interval_ns, GI_GIL_DEFAULT_INTERVAL_NS);
+    gi_store_relaxed(&gil->ripe_at, UINT64_MAX);
+}
+
+void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
+    gil->early = gil->late = (gi_waiter_list){NULL, NULL};
+    gi_store_relaxed(&gil->state, asked != NULL ? HELD : 0); /* relaxed: the child has one thread */
+    gi_store_relaxed(&gil->holder, asked);
+    gi_store_relaxed(&gil->spinners, 0);
+    gi_store_relaxed(&gil->ripe_at, UINT64_MAX);
+}

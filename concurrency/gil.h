@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gil.h [L1] - the lock: take, drop, and drop when asked.
+ *
+ *   state   HELD     somebody holds it
+ *           WAITERS  somebody is queued (changed under `queue` only)
+ *           WOKEN    a queued waiter has been woken to compete and has not decided yet (changed under `queue` only)
+ *
+ *   The lock may be barged: whoever comes while it is free takes it.  Three rules keep every waiter's wait bounded:
+ *     1. A waiter that has waited for the switch interval asks the holder to drop it (a bit in the holder's `asked`
+ *        word, seen at its next safepoint); a drop that was asked for hands the lock to a waiter directly, so the
+ *        dropper cannot be back first.
+ *     2. A drop of the holder's own accord hands it over too, if the first waiter has waited for RIPE_NS and the
+ *        lock has not changed hands for TENURE_NS.  The second half keeps throughput: with it, at most 2,000
+ *        hand-overs a second; a strict order of arrival costs one for each take.
+ *     3. A thread that gave the lock up of its own accord (to wait for something) asks at once when it returns, and
+ *        goes before those that had to be asked, unless one of these has waited for two intervals: no convoy.
+ *        The holder that it interrupts comes back next.
+ *
+ *   may run at once    take   drop   yield   ask
+ *   take (any thread)  yes    yes    yes     yes
+ *   drop, yield        yes    no     no      yes        (only the holder)
+ *
+ *   Locks   queue (GI_RANK_LOCK_QUEUE) for the lists of waiters.  Waiting is on a futex in the waiter's own frame.
+ *   Orders  lock: all that a holder did is seen by the next one.
+ *   A runtime's own lock (`outer`) takes the place of all this when it is set.
+ */
+#ifndef GI_GIL_H
+#define GI_GIL_H
+
+#include <stdbool.h>
+
+#include "concurrency/atomic.h"
+#include "concurrency/check.h"
+#include "concurrency/mutex.h"
+
+/* What a thread is asked to do at its next safepoint.  Its memory is never given back, so that a late request to a
+   thread that has ended is harmless. */
+typedef struct gi_asked {
+    gi_atomic(uint32_t) bits; /* relaxed: each bit is a hint; what it leads to synchronises by itself */
+} gi_asked;
+
+enum {
+    GI_ASKED_DROP = 1u << 0, /* drop the lock: somebody waits */
+    GI_ASKED_DRAIN = 1u << 1 /* take in what others have freed for you */
+};
+
+/* The same shape as the public gilloc_lock. */
+typedef struct gi_outer_lock {
+    void *ctx;
+    void (*acquire)(void *ctx);
+    void (*release)(void *ctx);
+    int (*held)(void *ctx);
+} gi_outer_lock;
+
+struct gi_waiter;
+typedef struct gi_waiter_list {
+    struct gi_waiter *first, *last;
+} gi_waiter_list;
+
+typedef struct gi_gil {
+    _Alignas(GI_CACHE_LINE) gi_atomic(uint32_t) state; /* atomic, order(lock) */
+    gi_atomic(gi_asked *) holder;                      /* relaxed: whom to ask; NULL while free or changing hands */
+    gi_counter takes;                                  /* written by the holder */
+    _Alignas(GI_CACHE_LINE) gi_mutex queue;
+    gi_waiter_list early, late;           /* guarded by queue: gave it up themselves, had to be asked */
+    uint64_t tenure_start;                /* guarded by queue: when the lock last changed hands through it, ns */
+    gi_atomic(uint64_t) ripe_at;          /* relaxed: a copy for drops: when the next one must hand over, ns */
+    gi_atomic(uint64_t) interval_ns;      /* relaxed: an option */
+    gi_atomic(uint32_t) spinners;         /* relaxed: how many waiters spin; at most one does */
+    gi_counter waits, handoffs, requests; /* guarded by queue */
+    gi_outer_lock outer;                  /* constant after the first attach; acquire NULL: none */
+} gi_gil;
+
+#define GI_GIL_DEFAULT_INTERVAL_NS 5000000u /* 5 ms, CPython's DEFAULT_INTERVAL */
+
+void gi_gil_init(gi_gil *gil);
+/* Takes the lock.  `asked` is the word by which this thread will be asked; `early`: it gave the lock up itself. */
+void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early);
+/* Takes the lock if it is free and nobody waits; never for a runtime's own lock, unless it is held already. */
+bool gi_gil_try_take(gi_gil *gil, gi_asked *asked);
+/* Drops the lock, of the holder's own accord. */
+void gi_gil_drop(gi_gil *gil);
+/* The holder has been asked: hands the lock to a waiter, if there is one, and waits to have it again. */
+void gi_gil_yield(gi_gil *gil, gi_asked *asked);
+/* In the child of a fork: nobody waits, and the child's thread holds it, or nobody does if `asked` is NULL. */
+void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked);
+
+#endif /* GI_GIL_H */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mutex.h [L1] - a mutex with a rank.  The enum below IS the lock order: a thread takes ranks upwards only.
+ *   Owner   whoever embeds it.
+ *   Orders  those of pthread_mutex_t, which every sanitizer knows.
+ *   Checked in builds with assertions: taking a rank at or below one that is held dies naming both.
+ */
+#ifndef GI_MUTEX_H
+#define GI_MUTEX_H
+
+#include <pthread.h>
+
+/* X(rank, name): lowest first. */
+#define GI_MUTEX_RANKS(X)                                                            \
+    X(GI_RANK_RUNTIME, "runtime")           /* first use, mode, the caller's lock */ \
+    X(GI_RANK_DOMAIN, "domain")             /* publishing an allocator */            \
+    X(GI_RANK_REGISTRY, "registry")         /* the list of thread states */          \
+    X(GI_RANK_SHARED_HEAP, "shared heap")   /* pools without an owning thread */     \
+    X(GI_RANK_ARENA, "arena")               /* the shared arena manager */           \
+    X(GI_RANK_ADDRESS_MAP, "address map")   /* windows for arenas from a hook */     \
+    X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                    \
+    X(GI_RANK_OS, "os memory")              /* the reservation */                    \
+    X(GI_RANK_RCU, "rcu")                   /* liburcu's registry, around fork */    \
+    X(GI_RANK_LOCK_QUEUE, "lock queue")     /* waiters for the lock */
+
+#define GI_RANK_ENUM(rank, name) rank,
+typedef enum { GI_MUTEX_RANKS(GI_RANK_ENUM) GI_RANK_COUNT } gi_mutex_rank;
+#undef GI_RANK_ENUM
+
+typedef struct gi_mutex {
+    pthread_mutex_t mutex;
+    gi_mutex_rank rank; /* constant after init */
+} gi_mutex;
+
+#define GI_MUTEX_INIT(rank_) \
+    { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = (rank_) }
+
+void gi_mutex_init(gi_mutex *mutex, gi_mutex_rank rank);
+void gi_mutex_lock(gi_mutex *mutex);
+void gi_mutex_unlock(gi_mutex *mutex);
+
+#endif /* GI_MUTEX_H */
