@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pystate.c [L6] - threads and the lock under CPython's names.  Contracts: gilloc/pystate.h.
+ *   No locks, no state; each function checks that it may be called, then asks the runtime.
+ */
+#include <gilloc/pystate.h>
+
+#include "lib/api/runtime.h"
+
+/* --- fatal errors ------------------------------------------------------------------------------------------------------- */
+
+static _Noreturn __attribute__((cold)) void die_detached(const char *function) {
+    gi_fatal(function,
+             "the function must be called with the GIL held, after Python initialization and before Python "
+             "finalization, but the GIL is released (the current Python thread state is NULL)" GI_DO(
+                 "attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"));
+}
+
+static PyThreadState *require_current(const char *function) {
+    PyThreadState *state = gi_runtime_current();
+    if (gi_unlikely(state == NULL || (gi_runtime_has_outer_lock() && !gi_runtime_outer_held()))) {
+        die_detached(function);
+    }
+    return state;
+}
+
+static void require_state(const PyThreadState *state, const char *function) {
+    if (gi_unlikely(state == NULL)) {
+        gi_fatal(function, "NULL thread state" GI_DO("pass what PyThreadState_New() or PyEval_SaveThread() returned"));
+    }
+}
+
+/* `state`, which is not current here, is attached nowhere. */
+static void require_detached(PyThreadState *state, const char *function) {
+    if (gi_unlikely(gi_load_relaxed(&state->thread.status) != GI_DETACHED)) { /* relaxed: wrong use if it can change */
+        gi_fatal(function, "thread state %p is attached in another thread" GI_DO("detach it there first"),
+                 (void *)state);
+    }
+}
+
+/* --- PyGILState ------------------------------------------------------------------------------------------------------------ */
+
+/* Under a runtime's own lock a thread stays attached while the runtime drops it: the lock says who may go on. */
+static PyGILState_STATE ensure_outer(PyThreadState *state) {
+    bool held = gi_runtime_outer_held();
+    if (!held) {
+        const gi_outer_lock *outer = &gi_main_interpreter.registry.gil.outer;
+        outer->acquire(outer->ctx);
+    }
+    state->ensured++;
+    return held ? PyGILState_LOCKED : PyGILState_UNLOCKED;
+}
+
+PyGILState_STATE PyGILState_Ensure(void) {
+    PyThreadState *state = gi_runtime_current();
+    if (gi_likely(state != NULL)) {
+        if (gi_unlikely(gi_runtime_has_outer_lock())) {
+            return ensure_outer(state);
+        }
+        state->ensured++;
+        return PyGILState_LOCKED;
+    }
+    gi_runtime_ready();
+    state = gi_runtime_gilstate();
+    if (state == NULL) {
+        state = gi_runtime_new();
+        if (state == NULL) {
+            gi_fatal("PyGILState_Ensure",
+                     "out of memory for a new thread state" GI_DO("use PyThreadState_New(), which can say so"));
+        }
+        state->made_by_ensure = true;
+    }
+    bool held = gi_runtime_has_outer_lock() && gi_runtime_outer_held();
+    gi_runtime_attach(state, "PyGILState_Ensure");
+    state->ensured++;
+    return held ? PyGILState_LOCKED : PyGILState_UNLOCKED;
+}
+
+void PyGILState_Release(PyGILState_STATE oldstate) {
+    PyThreadState *state = gi_runtime_current();
+    if (gi_unlikely(state == NULL)) {
+        state = gi_runtime_gilstate();
+        if (state == NULL) {
+            gi_fatal("PyGILState_Release", "auto-releasing thread-state, but no thread-state for this thread" GI_DO(
+                                               "call it once for each PyGILState_Ensure(), in the same thread"));
+        }
+        gi_fatal("PyGILState_Release",
+                 "thread state %p must be current when releasing" GI_DO(
+                     "attach it again, by PyEval_RestoreThread(), before the release"),
+                 (void *)state);
+    }
+    if (gi_unlikely(state->ensured == 0)) {
+        gi_fatal("PyGILState_Release",
+                 "no PyGILState_Ensure() to release" GI_FACT("state   ", "%p")
+                     GI_DO("call it once for each PyGILState_Ensure(), in the same thread"),
+                 (void *)state);
+    }
+    state->ensured--;
+    if (gi_unlikely(gi_runtime_has_outer_lock())) {
+        if (oldstate == PyGILState_UNLOCKED) {
+            const gi_outer_lock *outer = &gi_main_interpreter.registry.gil.outer;
+            outer->release(outer->ctx);
+        }
+        return;
+    }
+    bool last = state->ensured == 0 && state->made_by_ensure;
+    if (last || oldstate == PyGILState_UNLOCKED) {
+        gi_runtime_detach(state, "PyGILState_Release");
+    }
+    if (last) {
+        gi_runtime_delete(state, "PyGILState_Release");
+    }
+}
+
+int PyGILState_Check(void) {
+    if (gi_unlikely(gi_runtime_has_outer_lock())) {
+        return gi_runtime_outer_held();
+    }
+    return gi_runtime_current() != NULL;
+}
+
+PyThreadState *PyGILState_GetThisThreadState(void) { return gi_runtime_gilstate(); }
+
+/* --- thread states ------------------------------------------------------------------------------------------------------------ */
+
+PyThreadState *PyThreadState_New(PyInterpreterState *interp) {
+    if (gi_unlikely(interp != &gi_main_interpreter)) {
+        gi_fatal("PyThreadState_New", "%p is no interpreter" GI_DO("pass PyInterpreterState_Main()"), (void *)interp);
+    }
+    return gi_runtime_new();
+}
+
+void PyThreadState_Clear(PyThreadState *tstate) {
+    PyThreadState *current = require_current("PyThreadState_Clear");
+    require_state(tstate, "PyThreadState_Clear");
+    if (tstate == current) {
+        gi_cache_flush(&tstate->cache, "PyThreadState_Clear");
+        return;
+    }
+    require_detached(tstate, "PyThreadState_Clear");
+    gi_heap_activate(&tstate->cache.own);
+    gi_cache_flush(&tstate->cache, "PyThreadState_Clear");
+    gi_heap_idle(&tstate->cache.own);
+}
+
+void PyThreadState_Delete(PyThreadState *tstate) {
+    require_state(tstate, "PyThreadState_Delete");
+    if (gi_unlikely(tstate == gi_runtime_current())) {
+        gi_fatal("PyThreadState_Delete",
+                 "thread state %p is still current" GI_DO("use PyThreadState_DeleteCurrent(), or detach first"),
+                 (void *)tstate);
+    }
+    require_detached(tstate, "PyThreadState_Delete");
+    gi_runtime_delete(tstate, "PyThreadState_Delete");
+}
+
+void PyThreadState_DeleteCurrent(void) {
+    PyThreadState *state = require_current("PyThreadState_DeleteCurrent");
+    gi_runtime_detach(state, "PyThreadState_DeleteCurrent");
+    gi_runtime_delete(state, "PyThreadState_DeleteCurrent");
+}
+
+PyThreadState *PyThreadState_Get(void) { return require_current("PyThreadState_Get"); }
+
+PyThreadState *PyThreadState_GetUnchecked(void) { return gi_runtime_current(); }
+
+PyThreadState *PyThreadState_Swap(PyThreadState *tstate) {
+    PyThreadState *old = gi_runtime_current();
+    if (old == tstate) {
+        return old;
+    }
+    if (old != NULL) {
+        gi_runtime_detach(old, "PyThreadState_Swap");
+    }
+    if (tstate != NULL) {
+        gi_runtime_attach(tstate, "PyThreadState_Swap");
+    }
+    return old;
+}
+
+PyInterpreterState *PyInterpreterState_Main(void) {
+    gi_runtime_ready();
+    return &gi_main_interpreter;
+}
+
+PyInterpreterState *PyInterpreterState_Get(void) { return require_current("PyInterpreterState_Get")->interpreter; }
+
+/* --- attach and detach ------------------------------------------------------------------------------------------------------------ */
+
+PyThreadState *PyEval_SaveThread(void) {
+    PyThreadState *state = require_current("PyEval_SaveThread");
+    gi_runtime_detach(state, "PyEval_SaveThread");
+    return state;
+}
+
+void PyEval_RestoreThread(PyThreadState *tstate) {
+    if (gi_unlikely(tstate == NULL)) {
+        die_detached("PyEval_RestoreThread"); /* CPython's text, which speaks of the state that was passed */
+    }
+    gi_runtime_attach(tstate, "PyEval_RestoreThread");
+}
+
+void PyEval_AcquireThread(PyThreadState *tstate) {
+    require_state(tstate, "PyEval_AcquireThread");
+    gi_runtime_attach(tstate, "PyEval_AcquireThread");
+}
+
+void PyEval_ReleaseThread(PyThreadState *tstate) {
+    PyThreadState *state = require_current("PyEval_ReleaseThread");
+    if (gi_unlikely(state != tstate)) {
+        gi_fatal("PyEval_ReleaseThread",
+                 "wrong thread state" GI_FACT("state   ", "%p, but %p is current")
+                     GI_DO("release the state that was acquired"),
+                 (void *)tstate, (void *)state);
+    }
+    gi_runtime_detach(state, "PyEval_ReleaseThread");
+}
+
+/* --- fork ------------------------------------------------------------------------------------------------------------------------- */
+
+void PyOS_BeforeFork(void) {
+    require_current("PyOS_BeforeFork");
+    gi_runtime_before_fork();
+}
+
+void PyOS_AfterFork_Parent(void) {
+    require_current("PyOS_AfterFork_Parent");
+    gi_runtime_after_fork_parent();
+}
+
+void PyOS_AfterFork_Child(void) {
+    require_current("PyOS_AfterFork_Child");
+    gi_runtime_after_fork_child();
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runtime.h [L6] - the one runtime: first use, thread states, attach and detach, fork, and who calls whom.
+ *
+ *   The only files that know all layers are those of lib/api; runtime.c is the only one that wires them: it makes the
+ *   library ready at the first call that needs it, and lends upwards calls to the layers below (gi_object_up).
+ *
+ *   attach   thread state -> lock (gil mode) or online (GIL-free mode) -> its cache becomes current
+ *   detach   the reverse
+ *
+ *   A thread state and its cache are one piece of memory, used again by other threads and never given back.
+ *   Owner   a thread state belongs to the thread attached by it, else to whoever holds its pointer.
+ *   Locks   runtime (GI_RANK_RUNTIME) for first use, mode, the caller's lock, spare thread states.
+ *   Orders  ready: what first use has set up is seen by whoever sees that it is done.
+ */
+#ifndef GI_RUNTIME_H
+#define GI_RUNTIME_H
+
+#include <gilloc/gilloc.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "concurrency/thread_state.h"
+#include "lib/cache/thread_cache.h"
+
+struct _is {
+    gi_registry registry;
+};
+
+struct _ts {
+    gi_thread_state thread;
+    gi_thread_cache cache;
+    PyInterpreterState *interpreter; /* constant after init */
+    gi_atomic(const void *) bound;   /* relaxed: the thread whose PyGILState_Ensure() uses this state, by its TLS */
+    uint32_t ensured;                /* owner-only: PyGILState_Ensure() calls not yet released */
+    bool made_by_ensure;             /* owner-only */
+    struct _ts *next_spare;          /* guarded by the runtime's mutex */
+};
+
+extern struct _is gi_main_interpreter GI_INTERNAL;
+
+/* What an operating-system thread knows of itself besides gi_current_cache. */
+typedef struct gi_this_thread {
+    PyThreadState *gilstate; /* the state that PyGILState_Ensure() uses; valid if it is bound to this thread */
+    bool ends_known;         /* its end will be noticed */
+} gi_this_thread;
+extern __thread gi_this_thread gi_this GI_INTERNAL __attribute__((tls_model("initial-exec")));
+
+/* Makes the library ready. */
+void gi_runtime_ready_slow(void);
+extern gi_atomic(uint32_t) gi_runtime_is_ready GI_INTERNAL; /* atomic, order(ready) */
+static inline void gi_runtime_ready(void) {
+    /* order(ready): acquire; pairs with release in gi_runtime_ready_slow(). */
+    if (gi_unlikely(gi_load_acquire(&gi_runtime_is_ready) == 0)) {
+        gi_runtime_ready_slow();
+    }
+}
+
+static inline bool gi_runtime_is_free(void) { return gi_registry_is_free(&gi_main_interpreter.registry); }
+/* A runtime's own lock takes the place of ours. */
+static inline bool gi_runtime_has_outer_lock(void) { return gi_main_interpreter.registry.gil.outer.acquire != NULL; }
+/* Whether this thread holds it. */
+static inline bool gi_runtime_outer_held(void) {
+    const gi_outer_lock *outer = &gi_main_interpreter.registry.gil.outer;
+    return outer->held(outer->ctx) != 0;
+}
+
+/* The state by which this thread is attached, or NULL. */
+static inline PyThreadState *gi_runtime_current(void) {
+    gi_thread_cache *cache = gi_current_cache;
+    return gi_cache_is_attached(cache) ? (PyThreadState *)(void *)((char *)cache - offsetof(struct _ts, cache)) : NULL;
+}
+/* The state that PyGILState_Ensure() uses in this thread, or NULL. */
+PyThreadState *gi_runtime_gilstate(void);
+
+/* A new, detached state, or NULL when memory is out. */
+PyThreadState *gi_runtime_new(void);
+/* Ends a detached state. */
+void gi_runtime_delete(PyThreadState *state, const char *function);
+/* Attaches this thread, which is detached, by `state`; dies if `state` is attached. */
+void gi_runtime_attach(PyThreadState *state, const char *function);
+void gi_runtime_detach(PyThreadState *state, const char *function);
+
+/* See the public functions of the same names. */
+int gi_runtime_set_mode(gilloc_mode mode);
+int gi_runtime_set_lock(const gilloc_lock *lock);
+void gi_runtime_before_fork(void);
+void gi_runtime_after_fork_parent(void);
+void gi_runtime_after_fork_child(void);
+
+#endif /* GI_RUNTIME_H */

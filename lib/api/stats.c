@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stats.c [L6] - figures and checks: adds up what each owner counts in its slow paths.
+ *   Owner   none: it reads counters of others, relaxed, and walks the lists of caches that are quiet.
+ *   A cache is quiet for the caller if it is the caller's own; in gil mode, if the caller holds the lock; in GIL-free
+ *   mode, if its thread is detached, and claimed for the time of the walk (lib/cache/heap.h).
+ */
+#include <gilloc/gilloc.h>
+#include <string.h>
+
+#include "lib/api/runtime.h"
+#include "lib/arena/arena.h"
+#include "lib/os/layout.h"
+
+/* --- sums over heaps and caches --------------------------------------------------------------------------------------------- */
+
+typedef struct sums {
+    uint64_t taken, large, pools, orphaned, adopted, remote_frees, remote_batches;
+    uint64_t cached; /* free blocks in quiet caches */
+    const gi_thread_cache *mine;
+    bool all_quiet; /* gil mode, and the caller holds the lock */
+    int broken;
+} sums;
+
+static void add_heap(sums *sum, const gi_heap *heap) {
+    /* relaxed: statistics, each with one writer */
+    sum->taken += gi_load_relaxed(&heap->taken);
+    sum->pools += gi_load_relaxed(&heap->pools);
+    sum->orphaned += gi_load_relaxed(&heap->orphaned);
+    sum->adopted += gi_load_relaxed(&heap->adopted);
+}
+
+static void add_cache(gi_thread_cache *cache, void *arg) {
+    sums *sum = arg;
+    add_heap(sum, &cache->own);
+    sum->large += gi_load_relaxed(&cache->large); /* relaxed: as above, and the two below */
+    sum->remote_frees += gi_load_relaxed(&cache->remote_frees);
+    sum->remote_batches += gi_load_relaxed(&cache->remote_batches);
+    bool quiet = cache == sum->mine || sum->all_quiet;
+    bool claimed = !quiet && gi_runtime_is_free() && gi_heap_try_claim(&cache->own);
+    if (quiet || claimed) {
+        int64_t cached = gi_cache_count_free(cache);
+        sum->broken |= cached < 0 ? -1 : 0;
+        sum->cached += cached < 0 ? 0 : (uint64_t)cached;
+    }
+    if (claimed) {
+        gi_heap_release_claim(&cache->own);
+    }
+}
+
+static sums add_up(void) {
+    gi_runtime_ready();
+    gi_registry *registry = &gi_main_interpreter.registry;
+    sums sum = {.mine = gi_current_cache};
+    bool attached = gi_cache_is_attached(gi_current_cache);
+    bool take = !gi_runtime_is_free() && (!attached || gi_runtime_has_outer_lock());
+    bool taken = take && gi_gil_try_take(&registry->gil, NULL);
+    sum.all_quiet = !gi_runtime_is_free() && (take ? taken : attached);
+    add_heap(&sum, &gi_shared_heap);
+    gi_cache_for_each(add_cache, &sum);
+    if (taken && !gi_runtime_has_outer_lock()) {
+        gi_gil_drop(&registry->gil);
+    }
+    return sum;
+}
+
+static uint64_t small_blocks(const sums *sum) { return sum->taken > sum->cached ? sum->taken - sum->cached : 0; }
+
+/* A sum of per-thread differences; while others run it may pass through values below 0. */
+static uint64_t large_blocks(const sums *sum) { return (int64_t)sum->large > 0 ? sum->large : 0; }
+
+/* --- public ------------------------------------------------------------------------------------------------------------------ */
+
+size_t gilloc_allocated_blocks(void) {
+    sums sum = add_up();
+    return (size_t)(small_blocks(&sum) + large_blocks(&sum));
+}
+
+void gilloc_get_stats(gilloc_stats *out) {
+    size_t size = out->size < sizeof(gilloc_stats) ? out->size : sizeof(gilloc_stats);
+    sums sum = add_up();
+    const gi_arena_stats *arenas = &gi_arena_stats_now;
+    const gi_registry *registry = &gi_main_interpreter.registry;
+    /* relaxed: statistics */
+    gilloc_stats stats = {
+        .size = size,
+        .small_blocks = small_blocks(&sum),
+        .large_blocks = large_blocks(&sum),
+        .arenas = gi_load_relaxed(&arenas->arenas),
+        .arenas_high = gi_load_relaxed(&arenas->arenas_high),
+        .arenas_acquired = gi_load_relaxed(&arenas->acquired),
+        .arenas_released = gi_load_relaxed(&arenas->released),
+        .pools = sum.pools,
+        .pools_free = gi_load_relaxed(&arenas->pools_free),
+        .pools_orphaned = sum.orphaned,
+        .pools_adopted = sum.adopted,
+        .bytes_from_system = gi_load_relaxed(&arenas->bytes_from_system),
+        .bytes_to_system = gi_load_relaxed(&arenas->bytes_to_system),
+        .remote_frees = sum.remote_frees,
+        .remote_batches = sum.remote_batches,
+        .thread_states = gi_load_relaxed(&registry->count),
+        .thread_states_ever = gi_load_relaxed(&registry->ever),
+        .lock_takes = gi_load_relaxed(&registry->gil.takes),
+        .lock_waits = gi_load_relaxed(&registry->gil.waits),
+        .lock_handoffs = gi_load_relaxed(&registry->gil.handoffs),
+        .lock_drop_requests = gi_load_relaxed(&registry->gil.requests),
+    };
+    memcpy(out, &stats, size);
+}
+
+int gilloc_check(void) {
+    sums sum = add_up();
+    int broken = sum.broken | gi_registry_check(&gi_main_interpreter.registry) | gi_arena_check() | gi_heap_check_all();
+    if (sum.cached > sum.taken) {
+        broken = gi_report_broken("T1", "%llu blocks are free in caches, %llu are out of their pools",
+                                  (unsigned long long)sum.cached, (unsigned long long)sum.taken);
+    }
+    return broken;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * address_map.c [L3] - pointer -> page word -> pool.
+ *   Locks   address map, for making windows.
+ *   Orders  window.
+ */
+#include "lib/arena/address_map.h"
+
+#include "concurrency/mutex.h"
+#include "lib/arena/pool.h"
+#include "lib/os/os_memory.h"
+
+/* --- constants ------------------------------------------------------------------------------------------------ */
+
+#define ADDRESS_BITS 47 /* of the user's half on x86-64 and 48-bit AArch64 kernels; what lies above is refused */
+#define WINDOW_SHIFT 28
+#define WINDOW_PAGES ((size_t)1 << (WINDOW_SHIFT - GI_POOL_SHIFT))
+#define WINDOWS ((size_t)1 << (ADDRESS_BITS - WINDOW_SHIFT))
+
+typedef struct gi_window {
+    gi_page_word words[WINDOW_PAGES];
+    gi_pool pools[WINDOW_PAGES];
+} gi_window;
+
+typedef gi_atomic(gi_window *) window_slot; /* atomic, order(window) */
+
+_Static_assert(sizeof(gi_page_word) == GI_PAGE_WORD_SIZE, "the reservation has room for the words");
+
+gi_atomic(uint64_t) gi_address_base;
+
+static gi_atomic(window_slot *) windows; /* atomic, order(window); NULL until an arena lies outside the reservation */
+static gi_mutex map_mutex = GI_MUTEX_INIT(GI_RANK_ADDRESS_MAP);
+
+/* --- look-up ---------------------------------------------------------------------------------------------------- */
+
+size_t gi_address_map_pages(void) { return gi_os_reservation()->pages; }
+
+static gi_window *window_of(const void *address) {
+    /* order(window): acquire; pairs with release in gi_address_map_cover(). */
+    window_slot *slots = gi_load_acquire(&windows);
+    size_t window = (uintptr_t)address >> WINDOW_SHIFT;
+    if (slots == NULL || window >= WINDOWS) {
+        return NULL;
+    }
+    /* order(window): acquire; pairs with release in gi_address_map_cover(). */
+    return gi_load_acquire(&slots[window]);
+}
+
+static size_t page_in_window(const void *address) { return ((uintptr_t)address >> GI_POOL_SHIFT) & (WINDOW_PAGES - 1); }
+
+gi_page_word *gi_address_word(const void *address) {
+    uintptr_t base = gi_load_relaxed(&gi_address_base);
+    uint64_t page = gi_address_page(base, address);
+    if (page < gi_address_map_pages()) {
+        return &gi_address_words(base)[page];
+    }
+    gi_window *window = window_of(address);
+    return window == NULL ? NULL : &window->words[page_in_window(address)];
+}
+
+gi_pool *gi_address_pool(const void *address) {
+    uint64_t page = gi_address_page(gi_load_relaxed(&gi_address_base), address);
+    if (page < gi_address_map_pages()) {
+        return (gi_pool *)(void *)(gi_os_reservation()->descriptors + page * GI_POOL_DESCRIPTOR_SIZE);
+    }
+    return &window_of(address)->pools[page_in_window(address)];
+}
+
+/* --- windows ------------------------------------------------------------------------------------------------------ */
+
+bool gi_address_map_cover(const void *memory, size_t size) {
+    uintptr_t start = (uintptr_t)memory;
+    if (gi_address_page(gi_load_relaxed(&gi_address_base), memory) < gi_address_map_pages()) {
+        return true; /* slots never straddle the end of the reservation */
+    }
+    if (start >> ADDRESS_BITS != 0 || (start + size - 1) >> ADDRESS_BITS != 0) {
+        return false;
+    }
+    bool covered = true;
+    gi_mutex_lock(&map_mutex);
+    window_slot *slots = gi_load_relaxed(&windows); /* relaxed: only holders of map_mutex write it */
+    if (slots == NULL) {
+        slots = gi_os_map(WINDOWS * sizeof(window_slot));
+        /* order(window): release; pairs with acquire in window_of(). */
+        gi_store_release(&windows, slots);
+        covered = slots != NULL;
+    }
+    for (size_t window = start >> WINDOW_SHIFT; covered && window <= (start + size - 1) >> WINDOW_SHIFT; window++) {
+        if (gi_load_relaxed(&slots[window]) == NULL) { /* relaxed: as above */
+            gi_window *made = gi_os_map(sizeof(gi_window));
+            /* order(window): release; pairs with acquire in window_of(). */
+            gi_store_release(&slots[window], made);
+            covered = made != NULL;
+        }
+    }
+    gi_mutex_unlock(&map_mutex);
+    return covered;
+}
+
+/* --- lifecycle ----------------------------------------------------------------------------------------------------- */
+
+void gi_address_map_init(size_t size) {
+    gi_os_reserve(size);
+    gi_store_relaxed(&gi_address_base, (uintptr_t)gi_os_reservation()->base); /* relaxed: see its declaration */
+}
+
+void gi_address_map_before_fork(void) { gi_mutex_lock(&map_mutex); }
+
+void gi_address_map_after_fork(void) { gi_mutex_unlock(&map_mutex); }

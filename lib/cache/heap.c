@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heap.c [L4] - a heap: the pools of one owner.  Theory and invariants: heap.h.
+ *   Locks   the shared heap's mutex; heap numbers.
+ *   Orders  heap-claim, heap-number.
+ */
+#include "lib/cache/heap.h"
+
+#include <sched.h>
+
+#include "concurrency/check.h"
+#include "lib/arena/arena.h"
+#include "lib/os/os_memory.h"
+
+gi_heap gi_shared_heap = {.number = GI_HEAP_SHARED_NUMBER, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)};
+
+/* Heaps by number.  A number is never taken back from a heap, and a heap's memory is never given back. */
+static gi_mutex number_mutex = GI_MUTEX_INIT(GI_RANK_HEAP_NUMBERS);
+static gi_atomic(gi_heap *) *heaps;                   /* constant after the first number; entries: order(heap-number) */
+static uint32_t numbers_used = GI_HEAP_SHARED_NUMBER; /* guarded by number_mutex */
+
+/* --- invariant check ------------------------------------------------------------------------------------------------ */
+
+typedef struct check_sum {
+    uint64_t pools[2], taken[2]; /* [0] found by walking arenas, [1] counted by heaps */
+    int broken;
+} check_sum;
+
+static int check_pool(gi_pool *pool, void *arg) {
+    check_sum *sum = arg;
+    uint32_t word = gi_load_relaxed(gi_address_word(pool->memory)); /* relaxed: the world is quiet */
+    gi_heap *heap = gi_heap_of_number(gi_word_heap(word));
+    sum->pools[0]++;
+    sum->taken[0] += pool->taken;
+    if (heap == NULL || gi_word_kind(word) != pool->kind || gi_word_class(word) != pool->size_class) {
+        sum->broken = gi_report_broken("H2", "pool %p: word %x, kind %u, class %u", (void *)pool->memory, word,
+                                       pool->kind, pool->size_class);
+    } else if (pool->full == gi_pool_has_free(pool)) {
+        sum->broken =
+            gi_report_broken("H1", "pool %p: listed as %s", (void *)pool->memory, pool->full ? "full" : "partial");
+    } else {
+        sum->broken |= gi_pool_check(pool);
+    }
+    return 0;
+}
+
+static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsigned kind, unsigned size_class) {
+    for (const gi_pool *before = NULL; pool != NULL; before = pool, pool = pool->next) {
+        bool right = pool->prev == before && pool->full == full &&
+                     (full || (pool->kind == kind && pool->size_class == size_class)) &&
+                     gi_word_heap(gi_load_relaxed(gi_address_word(pool->memory))) == heap->number; /* relaxed: quiet */
+        if (!right) {
+            return gi_report_broken("H1", "heap %u: pool %p is in a list that is not its own", heap->number,
+                                    (void *)pool->memory);
+        }
+    }
+    return 0;
+}
+
+static int check_heap(const gi_heap *heap) {
+    int broken = check_list(heap, heap->full, true, 0, 0);
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            /* relaxed: the world is quiet */
+            broken |= check_list(heap, gi_load_relaxed(&heap->partial[kind][size_class]), false, kind, size_class);
+        }
+    }
+    return broken;
+}
+
+int gi_heap_check_all(void) {
+    check_sum sum = {.broken = 0};
+    gi_arena_walk(check_pool, &sum);
+    uint32_t last = gi_heap_last_number();
+    for (uint32_t number = GI_HEAP_SHARED_NUMBER; number <= last; number++) {
+        const gi_heap *heap = gi_heap_of_number(number);
+        sum.pools[1] += gi_load_relaxed(&heap->pools); /* relaxed: the world is quiet */
+        sum.taken[1] += gi_load_relaxed(&heap->taken); /* relaxed: the world is quiet */
+        sum.broken |= check_heap(heap);
+    }
+    if (sum.pools[0] != sum.pools[1] || sum.taken[0] != sum.taken[1]) {
+        sum.broken =
+            gi_report_broken("H3", "%llu pools with %llu blocks taken are in arenas, heaps count %llu and %llu",
+                             (unsigned long long)sum.pools[0], (unsigned long long)sum.taken[0],
+                             (unsigned long long)sum.pools[1], (unsigned long long)sum.taken[1]);
+    }
+    return sum.broken;
+}
+
+/* --- lists of pools ---------------------------------------------------------------------------------------------------- */
+
+static void list_add(gi_heap *heap, gi_pool *pool) {
+    pool->full = !gi_pool_has_free(pool);
+    gi_pool *first = pool->full ? heap->full : gi_load_relaxed(&heap->partial[pool->kind][pool->size_class]);
+    pool->prev = NULL;
+    pool->next = first;
+    if (first != NULL) {
+        first->prev = pool;
+    }
+    if (pool->full) {
+        heap->full = pool;
+    } else {
+        gi_store_relaxed(&heap->partial[pool->kind][pool->size_class], pool); /* relaxed: peeked at as a hint */
+    }
+}
+
+static void list_remove(gi_heap *heap, gi_pool *pool) {
+    if (pool->next != NULL) {
+        pool->next->prev = pool->prev;
+    }
+    if (pool->prev != NULL) {
+        pool->prev->next = pool->next;
+    } else if (pool->full) {
+        heap->full = pool->next;
+    } else {
+        gi_store_relaxed(&heap->partial[pool->kind][pool->size_class], pool->next); /* relaxed: as in list_add() */
+    }
+}
+
+/* --- take and give --------------------------------------------------------------------------------------------------------- */
+
+gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh) {
+    gi_pool *pool = gi_load_relaxed(&heap->partial[kind][size_class]); /* relaxed: owner-only */
+    if (pool == NULL) {
+        return NULL;
+    }
+    uint32_t count;
+    gi_link *blocks = gi_pool_take(pool, &count, fresh);
+    if (!gi_pool_has_free(pool)) {
+        list_remove(heap, pool);
+        list_add(heap, pool);
+    }
+    gi_counter_add(&heap->taken, count);
+    return blocks;
+}
+
+gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class) {
+    return gi_arena_acquire_pool(size_class, kind, gi_word_make(heap->number, kind, size_class));
+}
+
+void gi_heap_add_pool(gi_heap *heap, gi_pool *pool) {
+    gi_counter_add(&heap->pools, 1);
+    list_add(heap, pool);
+}
+
+static __attribute__((noinline, cold, noreturn)) void block_fault(gi_block_fault fault, const gi_pool *pool,
+                                                                  const void *block, const char *function) {
+    const char *kind = pool->kind == GI_KIND_MEM ? "mem" : "object";
+    size_t size = gi_class_size(pool->size_class);
+    if (fault == GI_BLOCK_NONE_TAKEN) {
+        gi_fatal(function,
+                 "double free" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
+                     GI_FACT("found   ", "later, as free blocks went back to their pool, of which none is taken")
+                         GI_DO("free each block once; PYTHONMALLOC=debug tells where it was freed first"),
+                 kind, block, size);
+    }
+    gi_fatal(function,
+             "invalid pointer" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, %s blocks of %zu bytes")
+                 GI_FACT("found   ", "later, as free blocks went back to their pool")
+                     GI_DO("free the pointer that the allocation returned"),
+             kind, block, fault == GI_BLOCK_INTERIOR ? "inside one of" : "past the last one of", size);
+}
+
+void gi_heap_double_free(const gi_pool *pool, const void *block, const char *function) {
+    block_fault(GI_BLOCK_NONE_TAKEN, pool, block, function);
+}
+
+void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function) {
+    gi_pool *pool = gi_address_pool(block);
+    gi_block_fault fault = gi_pool_examine(pool, block);
+    if (gi_unlikely(fault != GI_BLOCK_OK)) {
+        block_fault(fault, pool, block, function);
+    }
+    gi_pool_give(pool, block);
+    gi_counter_sub(&heap->taken, 1);
+    if (pool->taken == 0) {
+        list_remove(heap, pool);
+        gi_counter_sub(&heap->pools, 1);
+        pool->next = *emptied;
+        *emptied = pool;
+    } else if (pool->full) {
+        list_remove(heap, pool);
+        list_add(heap, pool);
+    }
+}
+
+void gi_heap_release_pools(gi_pool *emptied) {
+    while (emptied != NULL) {
+        gi_pool *next = emptied->next;
+        gi_arena_release_pool(emptied);
+        emptied = next;
+    }
+}
+
+/* --- adopt and orphan ---------------------------------------------------------------------------------------------------------- */
+
+static void move_pool(gi_heap *from, gi_heap *to, gi_pool *pool) {
+    list_remove(from, pool);
+    gi_counter_sub(&from->pools, 1);
+    gi_counter_sub(&from->taken, pool->taken);
+    /* order(page-word): release; pairs with acquire in gi_free_slow(). */
+    gi_store_release(gi_address_word(pool->memory), gi_word_make(to->number, pool->kind, pool->size_class));
+    gi_counter_add(&to->pools, 1);
+    gi_counter_add(&to->taken, pool->taken);
+    list_add(to, pool);
+}
+
+bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class) {
+    if (gi_load_relaxed(&gi_shared_heap.partial[kind][size_class]) ==
+        NULL) { /* relaxed: a peek; looked at again below */
+        return false;
+    }
+    gi_mutex_lock(&gi_shared_heap.mutex);
+    gi_pool *pool = gi_load_relaxed(&gi_shared_heap.partial[kind][size_class]); /* relaxed: under the mutex */
+    if (pool != NULL) {
+        move_pool(&gi_shared_heap, heap, pool);
+    }
+    gi_mutex_unlock(&gi_shared_heap.mutex);
+    if (pool != NULL) {
+        gi_counter_add(&heap->adopted, 1);
+    }
+    return pool != NULL;
+}
+
+void gi_heap_orphan(gi_heap *heap) {
+    if (gi_load_relaxed(&heap->pools) == 0) { /* relaxed: owner-only */
+        return;
+    }
+    gi_mutex_lock(&gi_shared_heap.mutex);
+    gi_counter_add(&heap->orphaned, gi_load_relaxed(&heap->pools));
+    while (heap->full != NULL) {
+        move_pool(heap, &gi_shared_heap, heap->full);
+    }
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            gi_pool *pool;
+            while ((pool = gi_load_relaxed(&heap->partial[kind][size_class])) != NULL) { /* relaxed: owner-only */
+                move_pool(heap, &gi_shared_heap, pool);
+            }
+        }
+    }
+    gi_mutex_unlock(&gi_shared_heap.mutex);
+}
+
+/* --- status ----------------------------------------------------------------------------------------------------------------------- */
+
+bool gi_heap_try_claim(gi_heap *heap) {
+    uint32_t status = GI_HEAP_IDLE;
+    /* order(heap-claim): acquire; pairs with release in gi_heap_idle(). */
+    return gi_cas_acquire(&heap->status, &status, GI_HEAP_CLAIMED);
+}
+
+void gi_heap_release_claim(gi_heap *heap) {
+    /* order(heap-claim): release; pairs with acquire in gi_heap_activate(). */
+    gi_store_release(&heap->status, GI_HEAP_IDLE);
+}
+
+void gi_heap_activate(gi_heap *heap) {
+    for (;;) {
+        uint32_t status = GI_HEAP_IDLE;
+        /* order(heap-claim): acquire; pairs with release in gi_heap_release_claim(). */
+        if (gi_cas_acquire(&heap->status, &status, GI_HEAP_ACTIVE)) {
+            return;
+        }
+        sched_yield(); /* claimed: for the length of one drain */
+    }
+}
+
+void gi_heap_idle(gi_heap *heap) {
+    /* order(heap-claim): release; pairs with acquire in gi_heap_try_claim(). */
+    gi_store_release(&heap->status, GI_HEAP_IDLE);
+}
+
+/* --- numbers, lifecycle --------------------------------------------------------------------------------------------------------------- */
+
+gi_heap *gi_heap_of_number(uint32_t number) {
+    if (number == GI_HEAP_SHARED_NUMBER) {
+        return &gi_shared_heap;
+    }
+    /* order(heap-number): acquire; pairs with release in gi_heap_number(). */
+    return number == 0 || heaps == NULL ? NULL : gi_load_acquire(&heaps[number]);
+}
+
+uint32_t gi_heap_last_number(void) {
+    gi_mutex_lock(&number_mutex);
+    uint32_t last = numbers_used;
+    gi_mutex_unlock(&number_mutex);
+    return last;
+}
+
+bool gi_heap_number(gi_heap *heap, gi_asked *asked) {
+    bool numbered = false;
+    gi_mutex_lock(&number_mutex);
+    if (heaps == NULL) {
+        heaps = gi_os_map(GI_HEAP_NUMBERS * sizeof(heaps[0]));
+    }
+    if (heaps != NULL && numbers_used < GI_HEAP_NUMBERS - 2) {
+        gi_heap_init(heap, ++numbers_used, asked);
+        /* order(heap-number): release; pairs with acquire in gi_heap_of_number(). */
+        gi_store_release(&heaps[heap->number], heap);
+        numbered = true;
+    }
+    gi_mutex_unlock(&number_mutex);
+    return numbered;
+}
+
+void gi_heap_init(gi_heap *heap, uint32_t number, gi_asked *asked) {
+    heap->number = number;
+    heap->asked = asked;
+    gi_store_relaxed(&heap->status, GI_HEAP_IDLE); /* relaxed: published with its number */
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            (void)gi_remote_list_close(&heap->remote[kind][size_class]);
+        }
+    }
+}
+
+void gi_heap_before_fork(void) { gi_mutex_lock(&gi_shared_heap.mutex); }
+
+void gi_heap_numbers_before_fork(void) { gi_mutex_lock(&number_mutex); }
+
+void gi_heap_numbers_after_fork(void) { gi_mutex_unlock(&number_mutex); }
+
+void gi_heap_after_fork(void) { gi_mutex_unlock(&gi_shared_heap.mutex); }

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heap.h [L4] - a heap: the pools of one owner, and the lists by which others give blocks back to it.
+ *
+ *   There is one *shared heap*, number 1, and in GIL-free mode a *private heap* for each thread cache.
+ *
+ *                      gil mode                          GIL-free mode
+ *     shared heap      all pools                         orphans: pools of threads that ended
+ *     private heap     empty                             the pools from which its thread allocates
+ *
+ *   A pool's page word names its heap.  The same blocks and pools serve both modes, so nothing is moved or copied when
+ *   threads end or the mode changes: a thread that ends hands its pools to the shared heap, and a thread that needs a
+ *   pool of some class adopts one from there before it asks the arena manager.
+ *
+ *   Which blocks a thread may hand out does not depend on whose pool they are in: any free block in its cache is its
+ *   own to use.  The owner is only the one who *counts*: a block goes back to its pool by the pool's heap alone.
+ *
+ *   Each (kind, class) has a list of partial pools; full pools are in one list.  H1: a pool is in the partial list of
+ *   its kind and class exactly if it has something free.  H2: its page word names the heap.  H3: pools and taken blocks
+ *   add up to the heap's counts.
+ *
+ *   status of a private heap   ACTIVE   its thread is attached: only that thread touches pools and counts
+ *   (GIL-free mode)            IDLE     its thread is detached: whoever claims it may
+ *                              CLAIMED  another thread does the upkeep; attaching waits for that, which is bounded
+ *   Locks   heap.mutex (GI_RANK_SHARED_HEAP) of the shared heap, around every call below that says (held).
+ *   Orders  heap-claim: who worked on the heap before -> who does next.  remote-free: remote_list.h.
+ */
+#ifndef GI_HEAP_H
+#define GI_HEAP_H
+
+#include <stdbool.h>
+
+#include "concurrency/atomic.h"
+#include "concurrency/gil.h"
+#include "concurrency/mutex.h"
+#include "concurrency/remote_list.h"
+#include "lib/arena/address_map.h"
+#include "lib/arena/pool.h"
+
+enum { GI_HEAP_ACTIVE = 0, GI_HEAP_IDLE = 1, GI_HEAP_CLAIMED = 2 };
+#define GI_HEAP_SHARED_NUMBER 1u
+#define GI_HEAP_FIRST_PRIVATE_NUMBER 2u
+
+typedef struct gi_heap {
+    uint32_t number;            /* constant after init */
+    gi_atomic(uint32_t) status; /* atomic, order(heap-claim) */
+    gi_asked *asked;            /* constant after init: how its thread is asked to drain; NULL: shared */
+    gi_atomic(gi_pool *) partial[GI_KINDS][GI_CLASSES]; /* owner-only; relaxed peeks by threads that look for orphans */
+    gi_pool *full;                                      /* owner-only */
+    gi_counter pools, taken;                            /* owner-only; read by anyone */
+    gi_counter orphaned, adopted;                       /* owner-only; read by anyone */
+    gi_mutex mutex;                                     /* the shared heap's */
+    _Alignas(GI_CACHE_LINE) gi_remote_list remote[GI_KINDS][GI_CLASSES]; /* pushed by anyone; closed: no owner */
+} gi_heap;
+
+extern gi_heap gi_shared_heap GI_INTERNAL;
+
+/* A private heap, empty, with its lists closed. */
+void gi_heap_init(gi_heap *heap, uint32_t number, gi_asked *asked);
+/* The heap of a number that stands in a page word. */
+gi_heap *gi_heap_of_number(uint32_t number);
+/* The highest number given out. */
+uint32_t gi_heap_last_number(void);
+/* Gives `heap` a number of its own; false when there is none left or memory is out. */
+bool gi_heap_number(gi_heap *heap, gi_asked *asked);
+
+/* (held) Free blocks of a kind and class from a partial pool: its whole free list, or newly carved ones; NULL when
+   there is no such pool.  *fresh: see gi_pool_take(). */
+gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh);
+/* A new pool for `heap` from the arena manager, or NULL.  Not held: the arena allocator may be a user's. */
+gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class);
+/* (held) Puts it into the heap's lists. */
+void gi_heap_add_pool(gi_heap *heap, gi_pool *pool);
+/* (held) Gives a block back to its pool, which belongs to `heap`.  A pool with nothing taken leaves the heap and is put
+   in front of *emptied.  `function` is named if the block turns out to be none. */
+void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function);
+/* Gives emptied pools to the arena manager.  Not held. */
+void gi_heap_release_pools(gi_pool *emptied);
+/* The block is free already: found as it went back to its pool. */
+_Noreturn void gi_heap_double_free(const gi_pool *pool, const void *block, const char *function) __attribute__((cold));
+
+/* Takes one partial pool from the shared heap into the private `heap`.  False if there is none. */
+bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class);
+/* Hands all pools of the private `heap` to the shared heap. */
+void gi_heap_orphan(gi_heap *heap);
+
+/* By a thread that is not the owner: true if `heap` was idle and now is the caller's, to be released again. */
+bool gi_heap_try_claim(gi_heap *heap);
+void gi_heap_release_claim(gi_heap *heap);
+/* By the thread that attaches and detaches, GIL-free mode. */
+void gi_heap_activate(gi_heap *heap);
+void gi_heap_idle(gi_heap *heap);
+
+/* H1-H3 and each pool's own invariants, for all heaps.  The world is quiet.  0 or -1. */
+int gi_heap_check_all(void);
+
+/* Around fork(): the shared heap's mutex, and, taken after those of the arenas, that of the numbers. */
+void gi_heap_before_fork(void);
+void gi_heap_after_fork(void);
+void gi_heap_numbers_before_fork(void);
+void gi_heap_numbers_after_fork(void);
+
+#endif /* GI_HEAP_H */

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * object_alloc.c [L4] - the mem and object domains: everything that the fast path does not do.
+ *   Owner   the attached thread.  Locks none of its own.
+ *   Orders  page-word.
+ */
+#include "lib/cache/object_alloc.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "concurrency/check.h"
+#include "lib/os/raw_alloc.h"
+
+/* --- constants and state -------------------------------------------------------------------------------------------- */
+
+gi_fast_limits gi_limits[GI_KINDS] __attribute__((aligned(GI_CACHE_LINE)));
+gi_fast_limits gi_open_limits;
+
+const gi_call_names gi_calls[GI_KINDS] = {
+    [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", "mem", 'm'},
+    [GI_KIND_OBJECT] = {"PyObject_Malloc", "PyObject_Calloc", "PyObject_Realloc", "PyObject_Free", "object", 'o'},
+};
+
+#define NO_SIZE SIZE_MAX
+
+static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes) {
+    gi_store_relaxed(&limits->pages, pages); /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->sizes, sizes); /* relaxed: see object_alloc.h */
+}
+
+void gi_object_ready(void) { set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1); }
+
+void gi_object_open(unsigned kind) { set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1); }
+
+void gi_object_close(unsigned kind) { set_limits(&gi_limits[kind], 0, 0); }
+
+/* --- fatal errors ------------------------------------------------------------------------------------------------------ */
+
+static __attribute__((cold, noreturn)) void die_unattached(unsigned kind, const char *function, size_t size,
+                                                           const void *block) {
+    int thread = (int)syscall(SYS_gettid);
+    if (size != NO_SIZE) {
+        gi_fatal(function,
+                 "Python memory allocator called without holding the GIL" GI_FACT("domain  ", "%s")
+                     GI_FACT("size    ", "%zu bytes") GI_FACT("thread  ", "%d, detached")
+                         GI_DO("attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"),
+                 gi_calls[kind].domain, size, thread);
+    }
+    gi_fatal(function,
+             "Python memory allocator called without holding the GIL" GI_FACT("domain  ", "%s")
+                 GI_FACT("block   ", "%p") GI_FACT("thread  ", "%d, detached")
+                     GI_DO("attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"),
+             gi_calls[kind].domain, block, thread);
+}
+
+static __attribute__((cold, noreturn)) void die_wrong_domain(unsigned kind, unsigned found, const void *block,
+                                                             const char *function) {
+    gi_fatal(
+        function,
+        "bad ID: Allocated using API '%c', verified using API '%c'" GI_FACT("domain  ", "%s, but the block is of %s")
+            GI_FACT("block   ", "%p") GI_DO("free a block by the family of functions that allocated it"),
+        gi_calls[found].api, gi_calls[kind].api, gi_calls[kind].domain, gi_calls[found].domain, block);
+}
+
+static __attribute__((cold, noreturn)) void die_no_block(unsigned kind, const void *block, uint32_t word,
+                                                         const char *function) {
+    gi_fatal(
+        function,
+        "invalid pointer" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, %s")
+            GI_DO("free each block once, and only pointers that an allocation returned"),
+        gi_calls[kind].domain, block,
+        word == GI_WORD_NO_POOL ? "in an arena, where no block is now" : "in gilloc's own memory, where no arena is");
+}
+
+gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function, size_t size, const void *block) {
+    gi_object_up.ready();
+    gi_thread_cache *cache = gi_current_cache;
+    if (gi_unlikely(!gi_cache_is_attached(cache))) {
+        cache = gi_object_up.attach_itself();
+        if (cache == NULL) {
+            die_unattached(kind, function, size, block);
+        }
+    } else if (gi_unlikely(!gi_object_up.lock_held())) {
+        die_unattached(kind, function, size, block);
+    }
+    return cache;
+}
+
+/* --- looking at a block --------------------------------------------------------------------------------------------------- */
+
+/* The page word of a block of the kind, or GI_WORD_NO_ARENA if it is none of ours (a large one); dies if it is neither. */
+static uint32_t word_of_block(unsigned kind, const void *block, const char *function) {
+    const gi_page_word *address = gi_address_word(block);
+    if (address == NULL) {
+        return GI_WORD_NO_ARENA;
+    }
+    /* order(page-word): acquire; pairs with release in move_pool(). */
+    uint32_t word = gi_load_acquire(address);
+    if (gi_unlikely(!gi_word_is_pool(word))) {
+        uint64_t page = gi_address_page(gi_load_relaxed(&gi_address_base), block); /* relaxed: constant by now */
+        if (word == GI_WORD_NO_ARENA && page >= gi_address_map_pages()) {
+            return GI_WORD_NO_ARENA; /* near a user's arena, but in none */
+        }
+        die_no_block(kind, block, word, function);
+    }
+    if (gi_unlikely(gi_word_kind(word) != kind)) {
+        die_wrong_domain(kind, gi_word_kind(word), block, function);
+    }
+    return word;
+}
+
+/* --- malloc, calloc ----------------------------------------------------------------------------------------------------------- */
+
+static void *pop(gi_bin *bin) {
+    gi_link *block = bin->alloc;
+    bin->alloc = block->next;
+    return block;
+}
+
+/* A block for a small request, whose bin's `alloc` may be empty; NULL when no arena can be had. */
+static void *small_slow(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
+    gi_bin *bin = gi_bin_for_size(cache, kind, size);
+    if (bin->alloc == NULL) {
+        bool refilled = size == 0 ? gi_cache_refill_zero(cache, kind, function)
+                                  : gi_cache_refill(cache, kind, gi_size_class(size), function);
+        if (!refilled) {
+            return NULL;
+        }
+    }
+    return pop(bin);
+}
+
+static void *large(gi_thread_cache *cache, size_t size) {
+    void *block = gi_object_up.raw_malloc(size);
+    if (block != NULL) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
+void *gi_object_malloc_slow(unsigned kind, size_t size) {
+    gi_thread_cache *cache = gi_object_require_attached(kind, gi_calls[kind].malloc, size, NULL);
+    if (size <= GI_SMALL_MAX) {
+        void *block = small_slow(cache, kind, size, gi_calls[kind].malloc);
+        if (gi_likely(block != NULL)) {
+            return block;
+        }
+    }
+    return large(cache, size);
+}
+
+void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
+    size_t bytes = count * size; /* the caller has checked that it does not overflow */
+    gi_thread_cache *cache = gi_object_require_attached(kind, gi_calls[kind].calloc, bytes, NULL);
+    if (bytes <= GI_SMALL_MAX) {
+        gi_link *block = small_slow(cache, kind, bytes, gi_calls[kind].calloc);
+        if (gi_likely(block != NULL)) {
+            if (gi_bin_for_size(cache, kind, bytes)->fresh) {
+                block->next = NULL; /* the only word that is not zero already */
+            } else {
+                memset(block, 0, bytes);
+            }
+            return block;
+        }
+    }
+    void *block = gi_object_up.raw_calloc(count, size);
+    if (block != NULL) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
+/* --- free ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Frees a block of ours, whose word is `word`. */
+static void free_small(gi_thread_cache *cache, unsigned kind, gi_link *block, uint32_t word, const char *function) {
+    uint32_t number = gi_word_heap(word);
+    if (number == cache->heap->number || number == GI_HEAP_SHARED_NUMBER) {
+        gi_cache_keep(cache, kind, gi_word_class(word), block, function);
+    } else {
+        gi_cache_free_remote(cache, word, block, function);
+    }
+}
+
+static void free_large(gi_thread_cache *cache, void *block) {
+    if (block != NULL) {
+        gi_counter_sub(&cache->large, 1);
+        gi_object_up.raw_free(block);
+    }
+}
+
+void gi_object_free_slow(unsigned kind, void *block) {
+    const char *function = gi_calls[kind].free;
+    gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
+    uint32_t word = word_of_block(kind, block, function);
+    if (word == GI_WORD_NO_ARENA) {
+        free_large(cache, block);
+        return;
+    }
+    free_small(cache, kind, block, word, function);
+}
+
+void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *function) {
+    gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
+    if (block == NULL) {
+        return;
+    }
+    uint32_t word = word_of_block(kind, block, function);
+    size_t usable = word == GI_WORD_NO_ARENA ? gi_raw_usable_size(block) : gi_class_size(gi_word_class(word));
+    bool right = word == GI_WORD_NO_ARENA
+                     ? size <= usable
+                     : gi_size_class(size != 0 ? size : 1) == gi_word_class(word) && size <= usable;
+    if (gi_unlikely(!right)) {
+        gi_fatal(function,
+                 "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
+                     GI_FACT("size    ", "%zu bytes") GI_DO("pass the size that the block was requested with"),
+                 gi_calls[kind].domain, block, usable, size);
+    }
+    if (word == GI_WORD_NO_ARENA) {
+        free_large(cache, block);
+    } else {
+        free_small(cache, kind, block, word, function);
+    }
+}
+
+size_t gi_object_usable_size(unsigned kind, const void *block, const char *function) {
+    gi_object_require_attached(kind, function, NO_SIZE, block);
+    if (block == NULL) {
+        return 0;
+    }
+    uint32_t word = word_of_block(kind, block, function);
+    return word == GI_WORD_NO_ARENA ? gi_raw_usable_size((void *)block) : gi_class_size(gi_word_class(word));
+}
+
+/* --- realloc ----------------------------------------------------------------------------------------------------------------------- */
+
+/* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less. */
+static bool stays(size_t size, size_t block_size) {
+    if (size > block_size) {
+        return false;
+    }
+    return gi_size_class(size != 0 ? size : 1) == gi_size_class(block_size) || 4 * size > 3 * block_size;
+}
+
+void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
+    const char *function = gi_calls[kind].realloc;
+    gi_thread_cache *cache = gi_object_require_attached(kind, function, size, block);
+    if (block == NULL) {
+        void *made = size <= GI_SMALL_MAX ? small_slow(cache, kind, size, function) : NULL;
+        return made != NULL ? made : large(cache, size);
+    }
+    uint32_t word = word_of_block(kind, block, function);
+    if (word == GI_WORD_NO_ARENA) {
+        return gi_object_up.raw_realloc(block, size);
+    }
+    size_t block_size = gi_class_size(gi_word_class(word));
+    if (stays(size, block_size)) {
+        return block;
+    }
+    void *moved = size <= GI_SMALL_MAX ? small_slow(cache, kind, size, function) : NULL;
+    if (moved == NULL) {
+        moved = large(cache, size);
+    }
+    if (moved == NULL) {
+        return size < block_size ? block : NULL; /* shrinking cannot fail: the old block is large enough */
+    }
+    memcpy(moved, block, size < block_size ? size : block_size);
+    free_small(cache, kind, block, word, function);
+    return moved;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * object_alloc.h [L4] - the mem and object domains: the fast path, and the way to everything else.
+ *
+ *   A call takes the fast path if its domain is *open* (its allocator is the default one), its thread is attached, and
+ *   the bin has what it needs.  Each of these is part of a test that the fast path makes anyway:
+ *     - the domain's limits (largest small size, pages in the reservation) are 0 while it is closed, so that the test of
+ *       the size and the test of the address fail;
+ *     - a detached thread's cache is the empty sentinel.
+ *   All else falls into one slow function each, which looks at the reasons in order.
+ *
+ *   Owner   the limits belong to the domain layer, which opens and closes; bins to the attached thread.
+ *   Orders  limits are relaxed: a call that runs while a domain is opened or closed may be served by either allocator,
+ *           as if it had come earlier or later.
+ */
+#ifndef GI_OBJECT_ALLOC_H
+#define GI_OBJECT_ALLOC_H
+
+#include <string.h>
+
+#include "lib/cache/thread_cache.h"
+
+/* What a domain's fast path may serve; one line, read by every call and written when a domain is opened or closed. */
+typedef struct gi_fast_limits {
+    gi_atomic(uint64_t) sizes; /* requests below are small; 0: closed.  relaxed: see above */
+    gi_atomic(uint64_t) pages; /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
+} gi_fast_limits;
+
+extern gi_fast_limits gi_limits[GI_KINDS] GI_INTERNAL;
+/* Those of an open domain, once the library is ready: for the default allocator when it is called through a hook. */
+extern gi_fast_limits gi_open_limits GI_INTERNAL;
+
+/* The four calls of a kind, in words, for messages. */
+typedef struct gi_call_names {
+    const char *malloc, *calloc, *realloc, *free, *domain;
+    char api; /* 'm' or 'o', CPython's id of the domain */
+} gi_call_names;
+extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
+
+/* What a kind's default allocator does when the fast path cannot; the sizes are at most PY_SSIZE_T_MAX. */
+void *gi_object_malloc_slow(unsigned kind, size_t size);
+void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size);
+void *gi_object_realloc_slow(unsigned kind, void *block, size_t size);
+void gi_object_free_slow(unsigned kind, void *block);
+
+/* Bytes that may be used in a block of the kind; dies as free does if it is none. */
+size_t gi_object_usable_size(unsigned kind, const void *block, const char *function);
+/* Frees a block that was requested with `size` bytes; dies if its class is another. */
+void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *function);
+
+/* The library is ready: sets gi_open_limits. */
+void gi_object_ready(void);
+/* Opens or closes the fast path of a kind. */
+void gi_object_open(unsigned kind);
+void gi_object_close(unsigned kind);
+
+/* Dies unless this thread is attached (and, with a runtime's own lock, holds it); a thread of such a runtime that holds
+   its lock is attached by it.  `size` SIZE_MAX: the call is about `block`. */
+gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function, size_t size, const void *block);
+
+/* Set by the api layer: makes the library ready; attaches a thread under a runtime's own lock, or NULL if it must not be
+   attached; whether a runtime's own lock is held (true where there is none). */
+typedef struct gi_object_upcalls {
+    void (*ready)(void);
+    gi_thread_cache *(*attach_itself)(void);
+    bool (*lock_held)(void);
+    void *(*raw_malloc)(size_t size); /* the public functions of the raw domain, so that its hooks see large requests */
+    void *(*raw_calloc)(size_t count, size_t size);
+    void *(*raw_realloc)(void *block, size_t size);
+    void (*raw_free)(void *block);
+} gi_object_upcalls;
+extern const gi_object_upcalls gi_object_up GI_INTERNAL; /* defined in lib/api/runtime.c */
+
+/* --- fast path -------------------------------------------------------------------------------------------------------- */
+
+/* The bin for a small request: 0 for 0 bytes, 1 + class else, without a branch. */
+static inline gi_bin *gi_bin_for_size(gi_thread_cache *cache, unsigned kind, size_t size) {
+    size_t offset = ((size + GI_ALIGNMENT - 1) & ~(size_t)(GI_ALIGNMENT - 1)) * (sizeof(gi_bin) / GI_ALIGNMENT);
+    gi_bin *bin = (gi_bin *)(void *)((char *)cache->bins[kind] + offset);
+    /* Lists are addressed by a base alone: a store and the load after it then meet in the register file (1 cycle), not
+       through the store buffer (7 cycles), which they do behind an index. */
+    __asm__("" : "+r"(bin));
+    return bin;
+}
+
+/* A small block, or NULL for the slow path. */
+static inline void *gi_object_malloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {
+    if (gi_unlikely(!gi_below_relaxed(size, &limits->sizes))) {
+        return NULL;
+    }
+    gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
+    gi_link *block = bin->alloc;
+    if (gi_unlikely(block == NULL)) {
+        return NULL;
+    }
+    gi_link *next = block->next;
+    __builtin_prefetch(next, 1); /* the next allocation writes it: -22 % in producer/consumer for one instruction */
+    bin->alloc = next;
+    return block;
+}
+
+/* The same, zeroed; the product has been checked. */
+static inline void *gi_object_calloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {
+    gi_link *block = gi_object_malloc_fast(kind, limits, size);
+    if (gi_likely(block != NULL)) {
+        if (gi_bin_for_size(gi_current_cache, kind, size)->fresh) {
+            block->next = NULL; /* the only word that is not zero already */
+        } else {
+            memset(block, 0, size);
+        }
+    }
+    return block;
+}
+
+/* Whether the block has been freed; else it is for the slow path. */
+static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limits, void *block) {
+    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
+    uint64_t page = gi_address_page(base, block);
+    if (gi_unlikely(!gi_below_relaxed(page, &limits->pages))) {
+        return false;
+    }
+    gi_thread_cache *cache = gi_current_cache;
+    uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
+    if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
+        return false;
+    }
+    gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
+    __asm__("" : "+r"(bin)); /* as in gi_bin_for_size() */
+    if (gi_unlikely(--bin->room < 0)) {
+        return false;
+    }
+    gi_link *link = block;
+    link->next = bin->free;
+    bin->free = link;
+    return true;
+}
+
+#endif /* GI_OBJECT_ALLOC_H */

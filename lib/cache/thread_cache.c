@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * thread_cache.c [L4] - the free blocks of one thread, and the blocks that it has freed for others.
+ *   Owner   the thread that is attached with the cache.  Theory and invariants: thread_cache.h, heap.h.
+ *   Locks   the shared heap's mutex, around giving and taking its blocks.
+ *   Orders  remote-free, remote-close, heap-claim, page-word.
+ */
+#include "lib/cache/thread_cache.h"
+
+#include <stddef.h>
+
+#include "concurrency/check.h"
+#include "lib/os/os_memory.h"
+
+/* --- constants and state ----------------------------------------------------------------------------------------------- */
+
+#ifdef GI_HOSTILE
+#define CAP_BYTES_MIN 32u
+#define CAP_BYTES_MAX 256u
+#define CAP_BLOCKS_MIN 2u
+#define REMOTE_BATCH 2u
+#define REMOTE_WAITING_BYTES 128u
+#define REMOTE_SAFEPOINTS 2u
+#else
+/* What a bin's `free` list may hold: from 8 KiB, which keeps 14 % resident after 95 % was freed, up to 256 KiB for a
+   class that overflows and refills in turns (23 % resident, as pymalloc; a quarter less time). */
+#define CAP_BYTES_MIN (8u << 10)
+#define CAP_BYTES_MAX (256u << 10)
+#define CAP_BLOCKS_MIN 64u
+/* Remote frees go to their owner in chains of so many: 1 costs 15.6 ns a block, 8 12.4, 32 12.7. */
+#define REMOTE_BATCH 16u
+/* An owner that does not take in what has been freed for it is asked to at so many bytes a class. */
+#define REMOTE_WAITING_BYTES (32u << 10)
+/* Remote frees wait for a full chain during so many safepoints. */
+#define REMOTE_SAFEPOINTS 64u
+#endif
+/* How many blocks the bin of 0 bytes borrows at a time. */
+#define ZERO_BLOCKS 8
+
+#define NOBODYS_NUMBER (GI_HEAP_NUMBERS - 1)
+#define NOBODYS_TAG (NOBODYS_NUMBER << GI_WORD_HEAP_SHIFT)
+
+const gi_thread_cache gi_empty_cache = {.tag = {[0 ... GI_KINDS - 1] = NOBODYS_TAG}};
+__thread gi_thread_cache *gi_current_cache = (gi_thread_cache *)&gi_empty_cache;
+
+static gi_bin *bin_of(gi_thread_cache *cache, unsigned kind, unsigned size_class) {
+    return &cache->bins[kind][1 + size_class];
+}
+
+static uint32_t cap_for(unsigned size_class, uint32_t bytes) {
+    uint32_t blocks = bytes / (uint32_t)gi_class_size(size_class);
+    return blocks < CAP_BLOCKS_MIN ? CAP_BLOCKS_MIN : blocks;
+}
+
+/* --- invariant check ------------------------------------------------------------------------------------------------------ */
+
+static int64_t count_list(const gi_link *block, unsigned kind, unsigned size_class) {
+    int64_t count = 0;
+    for (; block != NULL; block = block->next, count++) {
+        const gi_page_word *word = gi_address_word(block);
+        uint32_t value = word == NULL ? GI_WORD_NO_ARENA : gi_load_relaxed(word); /* relaxed: the world is quiet */
+        if (!gi_word_is_pool(value) || gi_word_kind(value) != kind || gi_word_class(value) != size_class) {
+            return gi_report_broken("C2", "%p is in a list of class %u, kind %u; its word is %x", (const void *)block,
+                                    size_class, kind, value);
+        }
+    }
+    return count;
+}
+
+static int64_t count_class(const gi_thread_cache *cache, unsigned kind, unsigned size_class) {
+    const gi_bin *bin = &cache->bins[kind][1 + size_class];
+    int64_t counts[4] = {count_list(bin->alloc, kind, size_class), count_list(bin->free, kind, size_class), 0, 0};
+    if (size_class == 0) {
+        counts[2] = count_list(cache->bins[kind][0].alloc, kind, 0);
+    }
+    /* order(remote-free): acquire; pairs with release in gi_remote_list_push(). */
+    const gi_link *remote = gi_load_acquire(&cache->own.remote[kind][size_class].head);
+    counts[3] = remote == GI_REMOTE_CLOSED ? 0 : count_list(remote, kind, size_class);
+    int64_t sum = 0;
+    for (int i = 0; i < 4; i++) {
+        if (counts[i] < 0) {
+            return -1;
+        }
+        sum += counts[i];
+    }
+    if (counts[1] != (int64_t)bin->cap - bin->room) {
+        return gi_report_broken("C1", "class %u, kind %u: %lld free, cap %u, room %d", size_class, kind,
+                                (long long)counts[1], bin->cap, bin->room);
+    }
+    return sum;
+}
+
+int64_t gi_cache_count_free(const gi_thread_cache *cache) {
+    int64_t sum = 0;
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            int64_t count = count_class(cache, kind, size_class);
+            if (count < 0) {
+                return -1;
+            }
+            sum += count;
+        }
+    }
+    for (unsigned i = 0; i < GI_REMOTE_SLOTS; i++) {
+        sum += cache->remote[i].count;
+    }
+    return sum;
+}
+
+/* --- giving blocks back to their pools -------------------------------------------------------------------------------------- */
+
+/* Gives blocks of the shared heap back; those that another heap has adopted meanwhile are returned. */
+static gi_link *give_shared(gi_link *blocks, unsigned kind, unsigned size_class, const char *function) {
+    uint32_t shared = gi_word_make(GI_HEAP_SHARED_NUMBER, kind, size_class);
+    gi_link *adopted = NULL;
+    gi_pool *emptied = NULL;
+    gi_mutex_lock(&gi_shared_heap.mutex);
+    while (blocks != NULL) {
+        gi_link *block = blocks;
+        blocks = block->next;
+        if (gi_likely(gi_load_relaxed(gi_address_word(block)) == shared)) { /* relaxed: under the mutex it stays so */
+            gi_heap_give(&gi_shared_heap, block, &emptied, function);
+        } else {
+            block->next = adopted;
+            adopted = block;
+        }
+    }
+    gi_mutex_unlock(&gi_shared_heap.mutex);
+    gi_heap_release_pools(emptied);
+    return adopted;
+}
+
+/* Gives each block back to whoever owns its pool by now.  `claimed`: a heap besides the cache's that is the caller's
+   for the moment, or NULL. */
+static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, unsigned size_class, gi_link *blocks,
+                      const char *function) {
+    uint32_t rest = gi_word_make(0, kind, size_class);
+    if (cache->heap == &gi_shared_heap) { /* gil mode: all pools are shared */
+        blocks = give_shared(blocks, kind, size_class, function);
+    }
+    while (blocks != NULL) {
+        gi_link *shared = NULL;
+        gi_pool *emptied = NULL;
+        while (blocks != NULL) {
+            gi_link *block = blocks;
+            blocks = block->next;
+            /* order(page-word): acquire; pairs with release in move_pool(). */
+            uint32_t word = gi_load_acquire(gi_address_word(block)), number = gi_word_heap(word);
+            if ((word ^ rest) << (32 - GI_WORD_HEAP_SHIFT) != 0 || number == 0) {
+                gi_heap_double_free(gi_address_pool(block), block, function); /* its pool has gone: it was free */
+            } else if (number == cache->own.number) {
+                gi_heap_give(&cache->own, block, &emptied, function);
+            } else if (claimed != NULL && number == claimed->number) {
+                gi_heap_give(claimed, block, &emptied, function);
+            } else if (number == GI_HEAP_SHARED_NUMBER) {
+                block->next = shared;
+                shared = block;
+            } else {
+                gi_cache_free_remote(cache, word, block, function);
+            }
+        }
+        gi_heap_release_pools(emptied);
+        blocks = shared == NULL ? NULL : give_shared(shared, kind, size_class, function);
+    }
+}
+
+/* --- refill, overflow ----------------------------------------------------------------------------------------------------------- */
+
+static void set_cap(gi_bin *bin, uint32_t cap) {
+    bin->room += (int32_t)cap - (int32_t)bin->cap;
+    bin->cap = cap;
+}
+
+/* Blocks from the pools of the cache's heap: partial ones, orphans (GIL-free mode), a new one. */
+static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned size_class, bool *fresh) {
+    gi_heap *heap = cache->heap;
+    bool shared = heap == &gi_shared_heap;
+    gi_link *blocks = NULL;
+    for (gi_pool *pool = NULL;;) {
+        if (shared) {
+            gi_mutex_lock(&heap->mutex);
+        }
+        if (pool != NULL) {
+            gi_heap_add_pool(heap, pool);
+        }
+        blocks = gi_heap_take(heap, kind, size_class, fresh);
+        if (shared) {
+            gi_mutex_unlock(&heap->mutex);
+        }
+        if (blocks != NULL) {
+            return blocks;
+        }
+        if (shared || !gi_heap_adopt(heap, kind, size_class)) {
+            pool = gi_heap_acquire_pool(heap, kind, size_class);
+            if (pool == NULL) {
+                return NULL;
+            }
+        }
+    }
+}
+
+bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
+    gi_bin *bin = bin_of(cache, kind, size_class);
+    (void)function;
+    if (bin->free != NULL) {
+        bin->alloc = bin->free;
+        bin->free = NULL;
+        bin->room = (int32_t)bin->cap;
+        bin->fresh = false;
+        return true;
+    }
+    gi_remote_list *remote = &cache->own.remote[kind][size_class];
+    if (cache->heap == &cache->own && gi_remote_list_any(remote)) {
+        bin->alloc = gi_remote_list_take_all(remote);
+        bin->fresh = false;
+        return true;
+    }
+    bool fresh = false;
+    gi_link *blocks = take_from_pools(cache, kind, size_class, &fresh);
+    if (blocks == NULL) {
+        return false;
+    }
+    bin->alloc = blocks;
+    bin->fresh = fresh;
+    if (bin->flushed) { /* given back too early: hold more */
+        bin->flushed = false;
+        uint32_t most = cap_for(size_class, CAP_BYTES_MAX);
+        set_cap(bin, bin->cap * 2 < most ? bin->cap * 2 : most);
+    }
+    return true;
+}
+
+bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *function) {
+    gi_bin *from = bin_of(cache, kind, 0), *to = &cache->bins[kind][0];
+    if (from->alloc == NULL && !gi_cache_refill(cache, kind, 0, function)) {
+        return false;
+    }
+    gi_link *last = from->alloc;
+    for (int i = 1; i < ZERO_BLOCKS && last->next != NULL; i++) {
+        last = last->next;
+    }
+    to->alloc = from->alloc;
+    from->alloc = last->next;
+    last->next = NULL;
+    return true;
+}
+
+void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
+    gi_bin *bin = bin_of(cache, kind, size_class);
+    gi_link *blocks = bin->free;
+    bin->free = NULL;
+    bin->room = (int32_t)bin->cap;
+    if (bin->alloc == NULL) {
+        bin->alloc = blocks;
+        bin->fresh = false;
+        return;
+    }
+    if (bin->flushed) { /* only frees since the last time: hold less */
+        uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
+        set_cap(bin, bin->cap / 2 > least ? bin->cap / 2 : least);
+    }
+    bin->flushed = true;
+    give_back(cache, NULL, kind, size_class, blocks, function);
+}
+
+void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function) {
+    gi_bin *bin = bin_of(cache, kind, size_class);
+    if (bin->room <= 0) {
+        gi_cache_overflow(cache, kind, size_class, function);
+    }
+    bin->room--;
+    block->next = bin->free;
+    bin->free = block;
+}
+
+/* --- remote side ------------------------------------------------------------------------------------------------------------------- */
+
+static void drain_heap(gi_thread_cache *cache, gi_heap *heap, const char *function) {
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            if (gi_remote_list_any(&heap->remote[kind][size_class])) {
+                gi_link *blocks = gi_remote_list_take_all(&heap->remote[kind][size_class]);
+                give_back(cache, heap, kind, size_class, blocks, function);
+            }
+        }
+    }
+}
+
+/* Much waits for `heap`: do it for an idle owner, else ask. */
+static void upkeep(gi_thread_cache *cache, gi_heap *heap, const char *function) {
+    if (gi_heap_try_claim(heap)) {
+        drain_heap(cache, heap, function);
+        gi_heap_release_claim(heap);
+    } else if ((gi_load_relaxed(&heap->asked->bits) & GI_ASKED_DRAIN) == 0) {
+        gi_fetch_or_relaxed(&heap->asked->bits, GI_ASKED_DRAIN);
+    }
+}
+
+static void push_slot(gi_thread_cache *cache, gi_remote_slot *slot, const char *function) {
+    gi_remote_slot chain = *slot;
+    slot->count = 0;
+    cache->remote_pending--;
+    unsigned kind = gi_word_kind(chain.word), size_class = gi_word_class(chain.word);
+    gi_heap *heap = gi_heap_of_number(gi_word_heap(chain.word));
+    gi_remote_list *list = &heap->remote[kind][size_class];
+    chain.last->next = NULL;
+    if (!gi_remote_list_push(list, chain.first, chain.last, chain.count)) {
+        give_back(cache, NULL, kind, size_class, chain.first, function); /* the owner ended: they have another by now */
+        return;
+    }
+    gi_counter_add(&cache->remote_frees, chain.count);
+    gi_counter_add(&cache->remote_batches, 1);
+    if (gi_load_relaxed(&list->waiting) * gi_class_size(size_class) >= REMOTE_WAITING_BYTES) { /* relaxed: a hint */
+        upkeep(cache, heap, function);
+    }
+}
+
+void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function) {
+    gi_remote_slot *slot = &cache->remote[(word >> GI_WORD_CLASS_SHIFT) * 2654435761u >> 26 & (GI_REMOTE_SLOTS - 1)];
+    if (slot->count != 0 && slot->word != word) {
+        push_slot(cache, slot, function);
+    }
+    if (slot->count == 0) {
+        slot->word = word;
+        slot->last = block;
+        block->next = NULL;
+        cache->remote_pending++;
+    } else {
+        block->next = slot->first;
+    }
+    slot->first = block;
+    if (++slot->count >= REMOTE_BATCH) {
+        push_slot(cache, slot, function);
+    }
+}
+
+void gi_cache_flush_remote(gi_thread_cache *cache, const char *function) {
+    cache->safepoints = 0;
+    while (cache->remote_pending != 0) { /* again if a push was refused and its blocks have other owners now */
+        for (unsigned i = 0; i < GI_REMOTE_SLOTS; i++) {
+            if (cache->remote[i].count != 0) {
+                push_slot(cache, &cache->remote[i], function);
+            }
+        }
+    }
+}
+
+void gi_cache_drain(gi_thread_cache *cache, const char *function) {
+    if (cache->heap == &cache->own) {
+        drain_heap(cache, &cache->own, function);
+    }
+}
+
+void gi_cache_safepoint(gi_thread_cache *cache, const char *function) {
+    if (cache->remote_pending != 0 && ++cache->safepoints >= REMOTE_SAFEPOINTS) {
+        gi_cache_flush_remote(cache, function);
+    }
+}
+
+/* --- lifecycle ------------------------------------------------------------------------------------------------------------------------ */
+
+void gi_cache_flush(gi_thread_cache *cache, const char *function) {
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned bin_number = 0; bin_number <= GI_CLASSES; bin_number++) {
+            gi_bin *bin = &cache->bins[kind][bin_number];
+            unsigned size_class = bin_number == 0 ? 0 : bin_number - 1;
+            gi_link *lists[2] = {bin->alloc, bin->free};
+            bin->alloc = bin->free = NULL;
+            bin->room = (int32_t)bin->cap;
+            bin->fresh = bin->flushed = false;
+            for (int i = 0; i < 2; i++) {
+                if (lists[i] != NULL) {
+                    give_back(cache, NULL, kind, size_class, lists[i], function);
+                }
+            }
+        }
+    }
+    gi_cache_drain(cache, function);
+    gi_cache_flush_remote(cache, function);
+}
+
+void gi_cache_attach(gi_thread_cache *cache, bool free_threaded) {
+    if (free_threaded) {
+        gi_heap_activate(&cache->own);
+        if (cache->heap != &cache->own) { /* the first time */
+            for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+                for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+                    gi_remote_list_open(&cache->own.remote[kind][size_class]);
+                }
+            }
+        }
+    }
+    gi_heap *heap = free_threaded ? &cache->own : &gi_shared_heap;
+    if (cache->heap != heap) {
+        cache->heap = heap;
+        for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+            cache->tag[kind] = gi_word_make(heap->number, kind, 0);
+        }
+    }
+    gi_current_cache = cache;
+}
+
+void gi_cache_detach(gi_thread_cache *cache, bool free_threaded, const char *function) {
+    gi_current_cache = (gi_thread_cache *)&gi_empty_cache;
+    if (free_threaded) {
+        if (cache->remote_pending != 0) {
+            gi_cache_flush_remote(cache, function);
+        }
+        gi_heap_idle(&cache->own);
+    }
+}
+
+/* Ends a cache that is the caller's. */
+static void end(gi_thread_cache *cache, const char *function) {
+    gi_cache_flush(cache, function);
+    if (cache->heap == &cache->own) {
+        gi_heap_orphan(&cache->own);
+        /* Pools first, lists then: whoever finds a list closed finds the new owner in the page word. */
+        for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+            for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+                gi_link *blocks = gi_remote_list_close(&cache->own.remote[kind][size_class]);
+                give_back(cache, NULL, kind, size_class, blocks, function);
+            }
+        }
+        gi_cache_flush_remote(cache, function);
+    }
+    cache->heap = NULL;
+    gi_heap_idle(&cache->own);
+}
+
+void gi_cache_end(gi_thread_cache *cache, const char *function) {
+    gi_heap_activate(&cache->own); /* from here nobody claims it */
+    end(cache, function);
+}
+
+bool gi_cache_end_after_fork(gi_thread_cache *cache, bool free_threaded, const char *function) {
+    if (free_threaded && !gi_heap_try_claim(&cache->own)) {
+        return false;
+    }
+    end(cache, function);
+    return true;
+}
+
+bool gi_cache_init(gi_thread_cache *cache, gi_asked *asked) {
+    if (!gi_heap_number(&cache->own, asked)) {
+        return false;
+    }
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            gi_bin *bin = bin_of(cache, kind, size_class);
+            bin->cap = cap_for(size_class, CAP_BYTES_MIN);
+            bin->room = (int32_t)bin->cap;
+        }
+    }
+    return true;
+}
+
+void gi_cache_for_each(void (*visit)(gi_thread_cache *cache, void *arg), void *arg) {
+    uint32_t last = gi_heap_last_number();
+    for (uint32_t number = GI_HEAP_FIRST_PRIVATE_NUMBER; number <= last; number++) {
+        char *heap = (char *)gi_heap_of_number(number);
+        visit((gi_thread_cache *)(void *)(heap - offsetof(gi_thread_cache, own)), arg);
+    }
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * domain.c [L5] - the three domains and their allocators.
+ *   Locks   domain, for installing.
+ *   Orders  domain-table.
+ */
+#include "lib/domain/domain.h"
+
+#include "concurrency/check.h"
+#include "concurrency/mutex.h"
+#include "lib/cache/object_alloc.h"
+#include "lib/os/os_memory.h"
+#include "lib/os/raw_alloc.h"
+
+/* --- state -------------------------------------------------------------------------------------------------------- */
+
+typedef struct table {
+    PyMemAllocatorEx allocator; /* constant */
+    struct table *next;         /* guarded by domain_mutex: all tables ever */
+} table;
+
+static gi_atomic(const table *) installed[GI_DOMAINS]; /* atomic, order(domain-table); NULL: the default one */
+static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
+static table *tables; /* guarded by domain_mutex */
+static bool ready;    /* guarded by domain_mutex */
+
+/* --- default allocators, in the form of a table ----------------------------------------------------------------------- */
+
+#define DEFAULT_ALLOCATOR(name, kind)                                                       \
+    static void *name##_malloc(void *ctx, size_t size) {                                    \
+        (void)ctx;                                                                          \
+        void *block = gi_object_malloc_fast(kind, &gi_open_limits, size);                   \
+        return gi_likely(block != NULL) ? block : gi_object_malloc_slow(kind, size);        \
+    }                                                                                       \
+    static void *name##_calloc(void *ctx, size_t count, size_t size) {                      \
+        (void)ctx;                                                                          \
+        void *block = gi_object_calloc_fast(kind, &gi_open_limits, count * size);           \
+        return gi_likely(block != NULL) ? block : gi_object_calloc_slow(kind, count, size); \
+    }                                                                                       \
+    static void *name##_realloc(void *ctx, void *block, size_t size) {                      \
+        (void)ctx;                                                                          \
+        return gi_object_realloc_slow(kind, block, size);                                   \
+    }                                                                                       \
+    static void name##_free(void *ctx, void *block) {                                       \
+        (void)ctx;                                                                          \
+        if (gi_unlikely(!gi_object_free_fast(kind, &gi_open_limits, block))) {              \
+            gi_object_free_slow(kind, block);                                               \
+        }                                                                                   \
+    }
+
+DEFAULT_ALLOCATOR(mem, GI_KIND_MEM)
+DEFAULT_ALLOCATOR(object, GI_KIND_OBJECT)
+
+static const PyMemAllocatorEx defaults[GI_DOMAINS] = {
+    [PYMEM_DOMAIN_RAW] = {NULL, gi_raw_malloc, gi_raw_calloc, gi_raw_realloc, gi_raw_free},
+    [PYMEM_DOMAIN_MEM] = {NULL, mem_malloc, mem_calloc, mem_realloc, mem_free},
+    [PYMEM_DOMAIN_OBJ] = {NULL, object_malloc, object_calloc, object_realloc, object_free},
+};
+
+static const PyMemAllocatorEx *current(PyMemAllocatorDomain domain) {
+    /* order(domain-table): acquire; pairs with release in gi_domain_set(). */
+    const table *replaced = gi_load_acquire(&installed[domain]);
+    return gi_likely(replaced == NULL) ? &defaults[domain] : &replaced->allocator;
+}
+
+/* --- calls -------------------------------------------------------------------------------------------------------------- */
+
+void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size) {
+    if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
+        return NULL;
+    }
+    const PyMemAllocatorEx *allocator = current(domain);
+    return allocator->malloc(allocator->ctx, size);
+}
+
+void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
+    if (gi_unlikely(size != 0 && count > (size_t)PY_SSIZE_T_MAX / size)) {
+        return NULL;
+    }
+    const PyMemAllocatorEx *allocator = current(domain);
+    return allocator->calloc(allocator->ctx, count, size);
+}
+
+void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
+    if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
+        return NULL;
+    }
+    const PyMemAllocatorEx *allocator = current(domain);
+    return allocator->realloc(allocator->ctx, block, size);
+}
+
+void gi_domain_free(PyMemAllocatorDomain domain, void *block) {
+    const PyMemAllocatorEx *allocator = current(domain);
+    allocator->free(allocator->ctx, block);
+}
+
+/* --- get and set --------------------------------------------------------------------------------------------------------- */
+
+bool gi_domain_is_replaced(PyMemAllocatorDomain domain) { return current(domain) != &defaults[domain]; }
+
+static bool same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b) {
+    return a->ctx == b->ctx && a->malloc == b->malloc && a->calloc == b->calloc && a->realloc == b->realloc &&
+           a->free == b->free;
+}
+
+/* The table with these words, or NULL when memory is out. */
+static const table *find_table_locked(const PyMemAllocatorEx *allocator) {
+    for (const table *known = tables; known != NULL; known = known->next) {
+        if (same(&known->allocator, allocator)) {
+            return known;
+        }
+    }
+    table *made = gi_os_meta_alloc(sizeof(table));
+    if (made != NULL) {
+        *made = (table){*allocator, tables};
+        tables = made;
+    }
+    return made;
+}
+
+/* The fast path of a domain is open while it has its default allocator and the library is ready. */
+static void set_open_locked(PyMemAllocatorDomain domain) {
+    if (domain != PYMEM_DOMAIN_RAW) {
+        unsigned kind = domain == PYMEM_DOMAIN_MEM ? GI_KIND_MEM : GI_KIND_OBJECT;
+        if (ready && gi_load_relaxed(&installed[domain]) == NULL) { /* relaxed: under domain_mutex */
+            gi_object_open(kind);
+        } else {
+            gi_object_close(kind);
+        }
+    }
+}
+
+void gi_domain_get(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator) {
+    *allocator = gi_domain_is_known(domain) ? *current(domain) : (PyMemAllocatorEx){NULL, NULL, NULL, NULL, NULL};
+}
+
+void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocator) {
+    if (!gi_domain_is_known(domain)) {
+        return;
+    }
+    if (allocator->malloc == NULL || allocator->calloc == NULL || allocator->realloc == NULL ||
+        allocator->free == NULL) {
+        gi_fatal("PyMem_SetAllocator",
+                 "a function of the allocator is NULL" GI_FACT("domain  ", "%d")
+                     GI_DO("set all four; PyMem_GetAllocator() gives those in place"),
+                 (int)domain);
+    }
+    const table *made = NULL;
+    gi_mutex_lock(&domain_mutex);
+    if (!same(allocator, &defaults[domain])) {
+        made = find_table_locked(allocator);
+        if (made == NULL) {
+            gi_fatal("PyMem_SetAllocator", "out of memory" GI_FACT("domain  ", "%d"), (int)domain);
+        }
+    }
+    /* order(domain-table): release; pairs with acquire in current(). */
+    gi_store_release(&installed[domain], made);
+    set_open_locked(domain);
+    gi_mutex_unlock(&domain_mutex);
+}
+
+/* --- lifecycle ------------------------------------------------------------------------------------------------------------- */
+
+void gi_domain_ready(void) {
+    gi_mutex_lock(&domain_mutex);
+    ready = true;
+    gi_object_ready();
+    set_open_locked(PYMEM_DOMAIN_MEM);
+    set_open_locked(PYMEM_DOMAIN_OBJ);
+    gi_mutex_unlock(&domain_mutex);
+}
+
+void gi_domain_before_fork(void) { gi_mutex_lock(&domain_mutex); }
+
+void gi_domain_after_fork(void) { gi_mutex_unlock(&domain_mutex); }

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * os_memory.c [L2] - memory of the system: map, unmap, decommit, and the one reservation.
+ *   Locks   os.
+ */
+#include "lib/os/os_memory.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "concurrency/check.h"
+#include "concurrency/mutex.h"
+#include "lib/os/layout.h"
+
+/* --- constants ------------------------------------------------------------------------------------------------- */
+
+#define GI_RESERVE_MIN ((size_t)4 << 20)
+/* Four arenas a call: the cost of mprotect is shared, and at most 1 MiB of address space is committed ahead (it takes
+   no memory before it is touched). */
+#define GI_COMMIT_STRIDE 4
+/* Descriptors come from chunks of this size, so that small ones share a mapping. */
+#define GI_META_CHUNK ((size_t)64 << 10)
+
+static void *system_map(void *address, size_t size, int protection, int flags) {
+    return mmap(address, size, protection, flags, -1, 0);
+}
+
+gi_os_calls gi_os = {.map = system_map, .unmap = munmap, .protect = mprotect, .advise = madvise};
+
+static gi_reservation reservation;
+static gi_mutex os_mutex = GI_MUTEX_INIT(GI_RANK_OS);
+static char *meta_next, *meta_end; /* guarded by os_mutex */
+
+/* --- map, unmap, decommit ---------------------------------------------------------------------------------------- */
+
+void *gi_os_map(size_t size) {
+    void *memory = gi_os.map(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void gi_os_unmap(void *memory, size_t size) { (void)gi_os.unmap(memory, size); }
+
+/* MADV_DONTNEED, not MADV_FREE: users judge by the resident size, and the pages are zero afterwards. */
+bool gi_os_decommit(void *memory, size_t size) { return gi_os.advise(memory, size, MADV_DONTNEED) == 0; }
+
+void *gi_os_meta_alloc(size_t size) {
+    size = (size + GI_CACHE_LINE - 1) & ~(size_t)(GI_CACHE_LINE - 1);
+    gi_mutex_lock(&os_mutex);
+    if ((size_t)(meta_end - meta_next) < size) {
+        size_t chunk = size > GI_META_CHUNK ? (size + 4095) & ~(size_t)4095 : GI_META_CHUNK;
+        char *memory = gi_os_map(chunk);
+        if (memory == NULL) {
+            gi_mutex_unlock(&os_mutex);
+            return NULL;
+        }
+        meta_next = memory;
+        meta_end = memory + chunk;
+    }
+    void *result = meta_next;
+    meta_next += size;
+    gi_mutex_unlock(&os_mutex);
+    return result;
+}
+
+/* --- the reservation --------------------------------------------------------------------------------------------- */
+
+static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
+
+static bool try_reserve(size_t size) {
+    size_t pages = size >> GI_POOL_SHIFT;
+    size_t words = round_up(pages * GI_PAGE_WORD_SIZE, GI_ARENA_SIZE);
+    size_t descriptors = round_up(pages * GI_POOL_DESCRIPTOR_SIZE, GI_ARENA_SIZE);
+    size_t links = round_up((size >> GI_ARENA_SHIFT) * sizeof(uint32_t), GI_ARENA_SIZE);
+    size_t mapped = size + GI_ARENA_SIZE;
+    char *memory = gi_os.map(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+    if (memory == MAP_FAILED) {
+        return false;
+    }
+    char *base = (char *)round_up((size_t)memory, GI_ARENA_SIZE);
+    size_t head = (size_t)(base - memory), tail = mapped - head - size;
+    if (gi_os.protect(base, words + descriptors + links, PROT_READ | PROT_WRITE) != 0) {
+        gi_os_unmap(memory, mapped);
+        return false;
+    }
+    if (head != 0) {
+        gi_os_unmap(memory, head);
+    }
+    if (tail != 0) {
+        gi_os_unmap(base + size, tail);
+    }
+    reservation.pages = pages;
+    reservation.descriptors = base + words;
+    reservation.free_links = (uint32_t *)(void *)(base + words + descriptors);
+    reservation.slots = base + words + descriptors + links;
+    reservation.slot_count = (size_t)(base + size - reservation.slots) >> GI_ARENA_SHIFT;
+    reservation.base = base;
+    return true;
+}
+
+void gi_os_reserve(size_t size) {
+    gi_assert(reservation.base == NULL);
+    /* Under a limit on address space, leave most of it to the rest of the program. */
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur / 4 < size) {
+        size = limit.rlim_cur / 4;
+    }
+    for (size &= ~(GI_ARENA_SIZE - 1); size >= GI_RESERVE_MIN; size = size / 2 & ~(GI_ARENA_SIZE - 1)) {
+        if (try_reserve(size)) {
+            return;
+        }
+    }
+}
+
+const gi_reservation *gi_os_reservation(void) { return &reservation; }
+
+void *gi_os_slot_acquire(void) {
+    gi_mutex_lock(&os_mutex);
+    char *memory = NULL;
+    if (reservation.first_free != 0) {
+        uint32_t slot = reservation.first_free - 1;
+        reservation.first_free = reservation.free_links[slot];
+        memory = reservation.slots + ((size_t)slot << GI_ARENA_SHIFT);
+    } else if (reservation.fresh < reservation.slot_count) {
+        char *fresh = reservation.slots + (reservation.fresh << GI_ARENA_SHIFT);
+        size_t stride = reservation.slot_count - reservation.fresh;
+        stride = stride < GI_COMMIT_STRIDE ? stride : GI_COMMIT_STRIDE;
+        if (reservation.fresh < reservation.committed) {
+            memory = fresh;
+        } else if (gi_os.protect(fresh, stride << GI_ARENA_SHIFT, PROT_READ | PROT_WRITE) == 0) {
+            reservation.committed += stride;
+            memory = fresh;
+        }
+        reservation.fresh += memory != NULL;
+    }
+    gi_mutex_unlock(&os_mutex);
+    return memory;
+}
+
+bool gi_os_slot_release(void *memory) {
+    size_t offset = (size_t)((char *)memory - reservation.slots);
+    if (reservation.base == NULL || offset >> GI_ARENA_SHIFT >= reservation.slot_count) {
+        return false;
+    }
+    if (!gi_os_decommit(memory, GI_ARENA_SIZE)) {
+        memset(memory, 0, GI_ARENA_SIZE); /* the system will not take it back (locked pages, say): zero all the same */
+    }
+    uint32_t slot = (uint32_t)(offset >> GI_ARENA_SHIFT);
+    gi_mutex_lock(&os_mutex);
+    reservation.free_links[slot] = reservation.first_free;
+    reservation.first_free = slot + 1;
+    gi_mutex_unlock(&os_mutex);
+    return true;
+}
+
+/* --- fork ------------------------------------------------------------------------------------------------------- */
+
+void gi_os_before_fork(void) { gi_mutex_lock(&os_mutex); }
+
+void gi_os_after_fork(void) { gi_mutex_unlock(&os_mutex); }
