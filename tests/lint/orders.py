@@ -32,11 +32,14 @@ def includes_kind(order, kind):
 
 
 def operations(tree):
-    """The names that atomic.h gives to its operations, with their orders."""
+    """What atomic.h names: {operation: (order, which argument is the object)}."""
     code, _ = t.split_c(tree.get(ATOMIC_H, ""))
-    names = re.findall(r"#define (gi_\w+_(?:relaxed|acquire|release|acq_rel|seq_cst))\b", code)
-    names += [name for name in t.functions(code) if re.search(r"_(relaxed|acquire|release|acq_rel|seq_cst)$", name)]
-    return {name: re.search(r"(relaxed|acquire|release|acq_rel|seq_cst)$", name).group() for name in names}
+    found = {}
+    for match in re.finditer(r"^(?:#define|static inline .*) \*?(gi_\w+_(relaxed|acquire|release|acq_rel))\(", code, re.M):
+        parameters = arguments(code, match.end())
+        objects = [number for number, text in enumerate(parameters) if re.search(r"gi_atomic\(|^object$", text)]
+        found[match.group(1)] = (match.group(2), objects[0] if objects else 0)
+    return found
 
 
 def one_line(text):
@@ -71,19 +74,17 @@ def relaxed_names(sources):
     return names
 
 
-def first_argument(code, start):
-    """The text of the first argument of a call whose `(` ends at `start`."""
-    depth = 0
+def arguments(code, start):
+    """The texts of the arguments of a call whose `(` ends at `start`."""
+    depth, found = 0, []
     for offset in range(start, len(code)):
-        if code[offset] in "([{":
-            depth += 1
-        elif code[offset] in ")]}":
-            if depth == 0:
-                return code[start:offset]
-            depth -= 1
-        elif code[offset] == "," and depth == 0:
-            return code[start:offset]
-    return code[start:]
+        if depth == 0 and code[offset] in ",)":
+            found.append(code[start:offset].strip())
+            start = offset + 1
+            if code[offset] == ")":
+                break
+        depth += (code[offset] in "([{") - (code[offset] in ")]}")
+    return found
 
 
 def object_name(argument):
@@ -138,13 +139,13 @@ def problems(tree):
             out.append("%s:%d: %s is used outside %s" % (path, t.line_of(code, match.start()), match.group(), ATOMIC_H))
         used = set()
         for match in call.finditer(code):
-            name, order = match.group(1), ops[match.group(1)]
+            name, (order, position) = match.group(1), ops[match.group(1)]
             line = t.line_of(code, match.start())
             where = "%s:%d" % (path, line)
             above = notes_above(line, comments)
             if order == "relaxed":
                 near = above + [comment for comment in comments if comment.first <= line <= comment.last]
-                subject = object_name(first_argument(code, match.end()))
+                subject = object_name((arguments(code, match.end())[position:] or [""])[0])
                 if subject not in relaxed and not any("relaxed: " in comment.text for comment in near):
                     out.append("%s: %s of '%s' does not say why (/* relaxed: ... */)" % (where, name, subject))
                 continue

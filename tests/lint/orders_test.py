@@ -24,6 +24,7 @@ struct gi_queue {
 static __attribute__((noinline)) void gi_put(struct gi_queue *queue, void *item) {
     (void)gi_load_relaxed(&queue->hint);
     (void)gi_load_relaxed(&queue->ever);
+    (void)gi_below_relaxed(queue->length, &queue->hint);
     (void)gi_load_relaxed(&queue->head); /* relaxed: only compared */
     /* order(hand-over): release; pairs with acquire in gi_take() and
        gi_swap(). */
@@ -65,6 +66,7 @@ FAULTS = [
     ("two rows", DOC, "| an item |", "| an item |\n| hand-over | x |", "two rows for order(hand-over)"),
     ("no document", DOC, None, None, "no row for order(hand-over)"),
     ("relaxed, no reason", C, " /* relaxed: only compared */", "", "gi_load_relaxed of 'head' does not say why"),
+    ("relaxed, another argument", C, "length, &queue->hint", "hint, &queue->head", "gi_below_relaxed of 'head' does not"),
     ("relaxed field, no reason", C, " /* relaxed: a hint */", "", "gi_load_relaxed of 'hint' does not say why"),
     (
         "another type, no reason", C, "gi_counter ever", "gi_atomic(int) ever",
