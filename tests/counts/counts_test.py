@@ -55,6 +55,9 @@ class Profile:
                         self.executed[function][int(address, 16)] += int(count)
                     skip = False
 
+    def per_function(self):
+        return collections.Counter({name: sum(at.values()) for name, at in self.executed.items()})
+
     def hot(self, times):
         """{function: addresses executed by each pair}"""
         found = {name: sorted(a for a, n in at.items() if n >= times) for name, at in self.executed.items()}
@@ -95,8 +98,11 @@ class Counts(unittest.TestCase):
 
     def test_instructions_a_pair(self):
         for mode in MODES:
-            cost = (self.profiles[mode, LONG].total - self.profiles[mode, SHORT].total) / (LONG - SHORT)
+            long, short = self.profiles[mode, LONG], self.profiles[mode, SHORT]
+            cost = (long.total - short.total) / (LONG - SHORT)
             print("%s: %.2f instructions a pair, %d allowed" % (mode, cost, LIMIT))
+            for name, count in (long.per_function() - short.per_function()).most_common(8):
+                print("    %6.2f  %s" % (count / (LONG - SHORT), name))
             with self.subTest(mode):
                 self.assertLessEqual(cost, LIMIT)
                 self.assertGreater(cost, 8)  # less would be no allocator
