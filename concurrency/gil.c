@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --- constants -------------------------------------------------------------------------------------------- */
+/* --- constants -------------------------------------------------------------------------------- */
 
 enum { HELD = 1u, WAITERS = 2u, WOKEN = 4u };
 
@@ -42,7 +42,7 @@ struct gi_waiter {
     gi_atomic(uint32_t) signal;    /* atomic, order(lock); the futex */
 };
 
-/* --- clock, futex ------------------------------------------------------------------------------------------- */
+/* --- clock, futex ----------------------------------------------------------------------------- */
 
 static uint64_t now_ns(void) {
     struct timespec now;
@@ -69,7 +69,7 @@ static bool may_spin(void) {
     return count > 1;
 }
 
-/* --- the queue: all under gil->queue --------------------------------------------------------------------------- */
+/* --- the queue: all under gil->queue ---------------------------------------------------------- */
 
 static void list_add(gi_waiter_list *list, struct gi_waiter *waiter, bool at_front) {
     waiter->list = list;
@@ -124,7 +124,7 @@ static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
     return gi_exchange_acq_rel(&waiter->signal, GRANTED) == SLEEPING;
 }
 
-/* --- waiting ----------------------------------------------------------------------------------------------------- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static void ask_holder(gi_gil *gil) {
     gi_asked *holder = gi_load_relaxed(&gil->holder);
@@ -138,7 +138,7 @@ static void ask_holder(gi_gil *gil) {
 
 /* Takes the lock if it is free. */
 static bool try_take(gi_gil *gil) {
-    uint32_t state = gi_load_relaxed(&gil->state);
+    uint32_t state = gi_load_relaxed(&gil->state); /* relaxed: a first guess for the compare-and-swap */
     while ((state & HELD) == 0) {
         /* order(lock): acquire; pairs with release in gi_gil_drop(). */
         if (gi_cas_acquire(&gil->state, &state, state | HELD)) {
@@ -168,13 +168,13 @@ static bool compete(gi_gil *gil, struct gi_waiter *self) {
             return false;
         }
         /* Before this the holder's drop wakes nobody, after it it does; so look whether it dropped before. */
-        uint32_t before = gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN);
+        uint32_t before = gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: try_take() synchronises */
         if ((before & HELD) != 0) {
-            gi_store_relaxed(&self->signal, SPINNING);
+            gi_store_relaxed(&self->signal, SPINNING); /* relaxed: a word to oneself and to holders of queue */
             gi_mutex_unlock(&gil->queue);
             return false;
         }
-        gi_fetch_or_relaxed(&gil->state, WOKEN);
+        gi_fetch_or_relaxed(&gil->state, WOKEN); /* relaxed: under queue */
         gi_mutex_unlock(&gil->queue);
     }
 }
@@ -189,7 +189,7 @@ static void spin(gi_gil *gil, struct gi_waiter *self, uint64_t until) {
             for (int i = 0; i < SPIN_PAUSES; i++) {
                 gi_pause();
             }
-        } while (gi_load_relaxed(&self->signal) == SPINNING && now_ns() < until);
+        } while (gi_load_relaxed(&self->signal) == SPINNING && now_ns() < until); /* relaxed: a hint */
     }
     gi_fetch_sub_relaxed(&gil->spinners, 1);
 }
@@ -225,14 +225,14 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early) {
     }
 }
 
-/* --- take, drop, yield ---------------------------------------------------------------------------------------------- */
+/* --- take, drop, yield ------------------------------------------------------------------------ */
 
 static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early) {
     int saved_errno = errno;
     struct gi_waiter self = {.asked = asked, .since = now_ns()};
     gi_mutex_lock(&gil->queue);
-    gi_fetch_or_relaxed(&gil->state,
-                        WAITERS); /* relaxed: from here a drop comes to `queue`, or was before try_take() */
+    /* relaxed: from here on a drop comes to `queue`, or it was before try_take() */
+    gi_fetch_or_relaxed(&gil->state, WAITERS);
     if (try_take(gil)) {
         queue_changed_locked(gil);
         gi_store_relaxed(&gil->holder, asked);
@@ -286,7 +286,7 @@ bool gi_gil_try_take(gi_gil *gil, gi_asked *asked) {
 static __attribute__((noinline)) void drop_slow(gi_gil *gil) {
     int saved_errno = errno;
     uint64_t now = now_ns();
-    uint32_t state = gi_load_relaxed(&gil->state);
+    uint32_t state = gi_load_relaxed(&gil->state); /* relaxed: a first guess for the compare-and-swap */
     while ((state & WOKEN) != 0 && now < gi_load_relaxed(&gil->ripe_at)) {
         /* order(lock): release; pairs with acquire in try_take(). */
         if (gi_cas_release(&gil->state, &state, state & ~(uint32_t)HELD)) {
@@ -354,7 +354,7 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
     errno = saved_errno;
 }
 
-/* --- lifecycle ------------------------------------------------------------------------------------------------------ */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 void gi_gil_init(gi_gil *gil) {
     gi_mutex_init(&gil->queue, GI_RANK_LOCK_QUEUE);

@@ -15,7 +15,7 @@
 /* Whether this operating-system thread is registered with liburcu. */
 static __thread bool rcu_registered __attribute__((tls_model("initial-exec")));
 
-/* --- invariant check ------------------------------------------------------------------------------------------ */
+/* --- invariant check -------------------------------------------------------------------------- */
 
 int gi_registry_check(gi_registry *registry) {
     int broken = 0;
@@ -41,7 +41,7 @@ int gi_registry_check(gi_registry *registry) {
     return broken;
 }
 
-/* --- attach and detach ------------------------------------------------------------------------------------------ */
+/* --- attach and detach ------------------------------------------------------------------------ */
 
 static void go_online(void) {
     if (gi_unlikely(!rcu_registered)) {
@@ -110,7 +110,7 @@ uint32_t gi_thread_safepoint(gi_thread_state *state) {
     return asked & ~(uint32_t)GI_ASKED_DROP;
 }
 
-/* --- lifecycle ---------------------------------------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 void gi_registry_init(gi_registry *registry) {
     gi_gil_init(&registry->gil);
@@ -146,7 +146,7 @@ void gi_thread_state_fini(gi_thread_state *state) {
     gi_mutex_unlock(&registry->mutex);
 }
 
-/* --- fork ---------------------------------------------------------------------------------------------------------- */
+/* --- fork ------------------------------------------------------------------------------------- */
 
 void gi_registry_before_fork(gi_registry *registry) { gi_mutex_lock(&registry->mutex); }
 

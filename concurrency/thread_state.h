@@ -12,7 +12,8 @@
  *
  *   The caller supplies the storage, and never gives it back to the system (gil.h: gi_asked).
  *   Locks   registry.mutex (GI_RANK_REGISTRY) for the list.
- *   Orders  attach: a state detached in one thread and attached in another (GIL-free mode; in gil mode the lock does it).
+ *   Orders  attach: a state detached in one thread and attached in another (GIL-free mode; in gil mode the lock does
+ *           it).
  */
 #ifndef GI_THREAD_STATE_H
 #define GI_THREAD_STATE_H
@@ -76,8 +77,8 @@ void gi_registry_before_fork(gi_registry *registry);
 void gi_registry_after_fork(gi_registry *registry);
 void gi_registry_lock_before_fork(gi_registry *registry);
 void gi_registry_lock_after_fork(gi_registry *registry);
-/* In the child of a fork, by its only thread, attached by `state` (NULL: detached; then `kept`, which may be NULL, is its
-   detached state): every other state is out of the registry.  Between before_fork and after_fork. */
+/* In the child of a fork, by its only thread, attached by `state` (NULL: detached; then `kept`, which may be NULL, is
+   its detached state): every other state is out of the registry.  Between before_fork and after_fork. */
 void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state, gi_thread_state *kept);
 
 /* Invariants R1 (the list is well linked), R2 (the count is its length), R3 (in gil mode with our own lock at most one

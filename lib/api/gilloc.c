@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gilloc.c [L6] - what CPython lacks: mode, safepoint, the caller's lock, and extras of memory.  Contracts: gilloc/gilloc.h.
+ * gilloc.c [L6] - what CPython lacks: mode, safepoint, the caller's lock, and extras of memory.  Contracts:
+ *   gilloc/gilloc.h.
  *   No state of its own.
  */
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include "lib/domain/domain.h"
 #include "lib/os/raw_alloc.h"
 
-/* --- mode, lock, safepoint --------------------------------------------------------------------------------------------------- */
+/* --- mode, lock, safepoint -------------------------------------------------------------------- */
 
 gilloc_mode gilloc_get_mode(void) {
     gi_runtime_ready();
@@ -57,7 +58,7 @@ void gilloc_safepoint(void) {
     }
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static unsigned kind_of(PyMemAllocatorDomain domain, const char *function) {
     if (gi_unlikely(!gi_domain_is_known(domain))) {

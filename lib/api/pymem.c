@@ -10,7 +10,7 @@
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/domain.h"
 
-/* --- raw ---------------------------------------------------------------------------------------------------------------- */
+/* --- raw -------------------------------------------------------------------------------------- */
 
 void *PyMem_RawMalloc(size_t size) { return gi_domain_malloc(PYMEM_DOMAIN_RAW, size); }
 
@@ -20,7 +20,7 @@ void *PyMem_RawRealloc(void *block, size_t size) { return gi_domain_realloc(PYME
 
 void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block); }
 
-/* --- mem and object ------------------------------------------------------------------------------------------------------- */
+/* --- mem and object --------------------------------------------------------------------------- */
 
 static inline void *malloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t size) {
     void *block = gi_object_malloc_fast(kind, &gi_limits[kind], size);
@@ -58,7 +58,7 @@ void *PyObject_Realloc(void *block, size_t size) { return gi_domain_realloc(PYME
 
 void PyObject_Free(void *block) { free_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, block); }
 
-/* --- allocators ------------------------------------------------------------------------------------------------------------- */
+/* --- allocators ------------------------------------------------------------------------------- */
 
 void PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator) { gi_domain_get(domain, allocator); }
 

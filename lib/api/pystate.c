@@ -7,7 +7,7 @@
 
 #include "lib/api/runtime.h"
 
-/* --- fatal errors ------------------------------------------------------------------------------------------------------- */
+/* --- fatal errors ----------------------------------------------------------------------------- */
 
 static _Noreturn __attribute__((cold)) void die_detached(const char *function) {
     gi_fatal(function,
@@ -38,7 +38,7 @@ static void require_detached(PyThreadState *state, const char *function) {
     }
 }
 
-/* --- PyGILState ------------------------------------------------------------------------------------------------------------ */
+/* --- PyGILState ------------------------------------------------------------------------------- */
 
 /* Under a runtime's own lock a thread stays attached while the runtime drops it: the lock says who may go on. */
 static PyGILState_STATE ensure_outer(PyThreadState *state) {
@@ -121,7 +121,7 @@ int PyGILState_Check(void) {
 
 PyThreadState *PyGILState_GetThisThreadState(void) { return gi_runtime_gilstate(); }
 
-/* --- thread states ------------------------------------------------------------------------------------------------------------ */
+/* --- thread states ---------------------------------------------------------------------------- */
 
 PyThreadState *PyThreadState_New(PyInterpreterState *interp) {
     if (gi_unlikely(interp != &gi_main_interpreter)) {
@@ -185,7 +185,7 @@ PyInterpreterState *PyInterpreterState_Main(void) {
 
 PyInterpreterState *PyInterpreterState_Get(void) { return require_current("PyInterpreterState_Get")->interpreter; }
 
-/* --- attach and detach ------------------------------------------------------------------------------------------------------------ */
+/* --- attach and detach ------------------------------------------------------------------------ */
 
 PyThreadState *PyEval_SaveThread(void) {
     PyThreadState *state = require_current("PyEval_SaveThread");
@@ -216,7 +216,7 @@ void PyEval_ReleaseThread(PyThreadState *tstate) {
     gi_runtime_detach(state, "PyEval_ReleaseThread");
 }
 
-/* --- fork ------------------------------------------------------------------------------------------------------------------------- */
+/* --- fork ------------------------------------------------------------------------------------- */
 
 void PyOS_BeforeFork(void) {
     require_current("PyOS_BeforeFork");

@@ -20,7 +20,7 @@
 #include "lib/domain/domain.h"
 #include "lib/os/os_memory.h"
 
-/* --- constants and state ------------------------------------------------------------------------------------------------ */
+/* --- constants and state ---------------------------------------------------------------------- */
 
 /* Address space only: 64 GiB of arenas.  Hostile builds have small pages, so more of them a byte. */
 #ifdef GI_HOSTILE
@@ -41,7 +41,7 @@ static __thread bool fork_prepared
 
 static gi_registry *registry(void) { return &gi_main_interpreter.registry; }
 
-/* --- first use -------------------------------------------------------------------------------------------------------------- */
+/* --- first use -------------------------------------------------------------------------------- */
 
 static bool read_gil_option(void) {
     const char *value = getenv("PYTHON_GIL");
@@ -92,7 +92,7 @@ void gi_runtime_ready_slow(void) {
     errno = saved_errno;
 }
 
-/* --- thread states ------------------------------------------------------------------------------------------------------------- */
+/* --- thread states ---------------------------------------------------------------------------- */
 
 PyThreadState *gi_runtime_new(void) {
     gi_runtime_ready();
@@ -136,7 +136,7 @@ PyThreadState *gi_runtime_gilstate(void) {
     return state != NULL && gi_load_relaxed(&state->bound) == &gi_this ? state : NULL;
 }
 
-/* --- attach and detach ------------------------------------------------------------------------------------------------------------ */
+/* --- attach and detach ------------------------------------------------------------------------ */
 
 void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
@@ -194,7 +194,7 @@ static void thread_ends(void *unused) {
     gi_thread_ends();
 }
 
-/* --- mode, the caller's lock --------------------------------------------------------------------------------------------------------- */
+/* --- mode, the caller's lock ------------------------------------------------------------------ */
 
 /* Runs `change` if no thread state has been made yet; 0, or -1 with errno. */
 static int before_first_state(bool (*change)(const void *arg), const void *arg) {
@@ -231,7 +231,7 @@ static bool change_lock(const void *arg) {
 
 int gi_runtime_set_lock(const gilloc_lock *lock) { return before_first_state(change_lock, lock); }
 
-/* --- upward calls ------------------------------------------------------------------------------------------------------------------------ */
+/* --- upward calls ----------------------------------------------------------------------------- */
 
 static gi_thread_cache *attach_itself(void) {
     if (!gi_runtime_has_outer_lock() || !gi_runtime_outer_held()) {
@@ -261,7 +261,7 @@ const gi_object_upcalls gi_object_up = {
     .raw_free = PyMem_RawFree,
 };
 
-/* --- fork ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- fork ------------------------------------------------------------------------------------- */
 
 /* Every mutex, in the order of their ranks, so that none is held by a thread that the child lacks. */
 void gi_runtime_before_fork(void) {

@@ -12,7 +12,7 @@
 #include "lib/arena/arena.h"
 #include "lib/os/layout.h"
 
-/* --- sums over heaps and caches --------------------------------------------------------------------------------------------- */
+/* --- sums over heaps and caches --------------------------------------------------------------- */
 
 typedef struct sums {
     uint64_t taken, large, pools, orphaned, adopted, remote_frees, remote_batches;
@@ -69,7 +69,7 @@ static uint64_t small_blocks(const sums *sum) { return sum->taken > sum->cached 
 /* A sum of per-thread differences; while others run it may pass through values below 0. */
 static uint64_t large_blocks(const sums *sum) { return (int64_t)sum->large > 0 ? sum->large : 0; }
 
-/* --- public ------------------------------------------------------------------------------------------------------------------ */
+/* --- public ----------------------------------------------------------------------------------- */
 
 size_t gilloc_allocated_blocks(void) {
     sums sum = add_up();

@@ -10,7 +10,7 @@
 #include "lib/arena/pool.h"
 #include "lib/os/os_memory.h"
 
-/* --- constants ------------------------------------------------------------------------------------------------ */
+/* --- constants -------------------------------------------------------------------------------- */
 
 #define ADDRESS_BITS 47 /* of the user's half on x86-64 and 48-bit AArch64 kernels; what lies above is refused */
 #define WINDOW_SHIFT 28
@@ -31,7 +31,7 @@ gi_atomic(uint64_t) gi_address_base;
 static gi_atomic(window_slot *) windows; /* atomic, order(window); NULL until an arena lies outside the reservation */
 static gi_mutex map_mutex = GI_MUTEX_INIT(GI_RANK_ADDRESS_MAP);
 
-/* --- look-up ---------------------------------------------------------------------------------------------------- */
+/* --- look-up ---------------------------------------------------------------------------------- */
 
 size_t gi_address_map_pages(void) { return gi_os_reservation()->pages; }
 
@@ -66,7 +66,7 @@ gi_pool *gi_address_pool(const void *address) {
     return &window_of(address)->pools[page_in_window(address)];
 }
 
-/* --- windows ------------------------------------------------------------------------------------------------------ */
+/* --- windows ---------------------------------------------------------------------------------- */
 
 bool gi_address_map_cover(const void *memory, size_t size) {
     uintptr_t start = (uintptr_t)memory;
@@ -97,7 +97,7 @@ bool gi_address_map_cover(const void *memory, size_t size) {
     return covered;
 }
 
-/* --- lifecycle ----------------------------------------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 void gi_address_map_init(size_t size) {
     gi_os_reserve(size);

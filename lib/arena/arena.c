@@ -12,7 +12,7 @@
 #include "lib/arena/address_map.h"
 #include "lib/os/os_memory.h"
 
-/* --- constants and state ------------------------------------------------------------------------------------------ */
+/* --- constants and state ---------------------------------------------------------------------- */
 
 /* A program's working set breathes by a few pools; 1 MiB of them may stay. */
 #ifdef GI_HOSTILE
@@ -34,7 +34,7 @@ static gi_arena_allocator allocator_now;
 
 gi_arena_stats gi_arena_stats_now;
 
-/* --- invariant check ------------------------------------------------------------------------------------------------- */
+/* --- invariant check -------------------------------------------------------------------------- */
 
 int gi_arena_check(void) {
     int broken = 0;
@@ -72,7 +72,7 @@ int gi_arena_check(void) {
     return broken;
 }
 
-/* --- lists: all under arena_mutex -------------------------------------------------------------------------------------- */
+/* --- lists: all under arena_mutex ------------------------------------------------------------- */
 
 static void list_add_locked(gi_arena *arena) {
     unsigned n = arena->free_count;
@@ -125,7 +125,7 @@ static uint32_t all_pools(const gi_arena *arena) {
     return arena->pool_count == 32 ? UINT32_MAX : (1u << arena->pool_count) - 1;
 }
 
-/* --- arenas come and go ---------------------------------------------------------------------------------------------------- */
+/* --- arenas come and go ----------------------------------------------------------------------- */
 
 /* A mapping of its own for an arena, trimmed so that no pool is lost to alignment. */
 static void *map_aligned_arena(void) {
@@ -264,7 +264,7 @@ static void arena_return(gi_arena *arena) {
     gi_mutex_unlock(&arena_mutex);
 }
 
-/* --- decommit ------------------------------------------------------------------------------------------------------------------ */
+/* --- decommit --------------------------------------------------------------------------------- */
 
 /* Decommits the dirty pools of `arena`; lets go of the lock on the way, during which these pools are nobody's.  Bytes
    given back. */
@@ -304,7 +304,7 @@ static gi_arena *too_dirty_locked(void) {
     return first_dirty;
 }
 
-/* --- pools ------------------------------------------------------------------------------------------------------------------------ */
+/* --- pools ------------------------------------------------------------------------------------ */
 
 gi_pool *gi_arena_acquire_pool(unsigned size_class, unsigned kind, uint32_t word) {
     gi_mutex_lock(&arena_mutex);
@@ -384,7 +384,7 @@ size_t gi_arena_purge(void) {
     return bytes;
 }
 
-/* --- allocator, walk, fork ------------------------------------------------------------------------------------------------------------ */
+/* --- allocator, walk, fork -------------------------------------------------------------------- */
 
 void gi_arena_get_allocator(gi_arena_allocator *allocator) {
     gi_mutex_lock(&arena_mutex);

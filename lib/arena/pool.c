@@ -15,8 +15,8 @@
 #define CARVE_BYTES ((size_t)2048)
 #endif
 
-/* units / n == units * reciprocal(n) >> RECIPROCAL_SHIFT, exactly, while units * n < 2^RECIPROCAL_SHIFT: a multiply where
-   a division would be the slowest instruction of a flush. */
+/* units / n == units * reciprocal(n) >> RECIPROCAL_SHIFT, exactly, while units * n < 2^RECIPROCAL_SHIFT: a multiply
+   where a division would be the slowest instruction of a flush. */
 #define RECIPROCAL_SHIFT 16
 #define R(n) (((1u << RECIPROCAL_SHIFT) + (n)-1) / (n))
 static const uint32_t reciprocals[GI_CLASSES] = {
@@ -25,7 +25,7 @@ static const uint32_t reciprocals[GI_CLASSES] = {
 #undef R
 _Static_assert(GI_POOL_SIZE / GI_ALIGNMENT * GI_CLASSES <= 1u << RECIPROCAL_SHIFT, "the reciprocals are exact");
 
-/* --- invariant check ---------------------------------------------------------------------------------------------- */
+/* --- invariant check -------------------------------------------------------------------------- */
 
 int gi_pool_check(const gi_pool *pool) {
     if (pool->taken + pool->free_count != pool->carved || pool->carved > pool->capacity) {
@@ -47,7 +47,7 @@ int gi_pool_check(const gi_pool *pool) {
     return 0; /* P4 follows from P1 */
 }
 
-/* --- taking and giving ---------------------------------------------------------------------------------------------- */
+/* --- taking and giving ------------------------------------------------------------------------ */
 
 static gi_link *carve(gi_pool *pool, uint32_t *count) {
     size_t size = gi_class_size(pool->size_class);
@@ -98,7 +98,7 @@ void gi_pool_give(gi_pool *pool, gi_link *block) {
     pool->taken--;
 }
 
-/* --- lifecycle --------------------------------------------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) {
     pool->free = NULL;

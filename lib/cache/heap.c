@@ -19,7 +19,7 @@ static gi_mutex number_mutex = GI_MUTEX_INIT(GI_RANK_HEAP_NUMBERS);
 static gi_atomic(gi_heap *) *heaps;                   /* constant after the first number; entries: order(heap-number) */
 static uint32_t numbers_used = GI_HEAP_SHARED_NUMBER; /* guarded by number_mutex */
 
-/* --- invariant check ------------------------------------------------------------------------------------------------ */
+/* --- invariant check -------------------------------------------------------------------------- */
 
 typedef struct check_sum {
     uint64_t pools[2], taken[2]; /* [0] found by walking arenas, [1] counted by heaps */
@@ -61,7 +61,6 @@ static int check_heap(const gi_heap *heap) {
     int broken = check_list(heap, heap->full, true, 0, 0);
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            /* relaxed: the world is quiet */
             broken |= check_list(heap, gi_load_relaxed(&heap->partial[kind][size_class]), false, kind, size_class);
         }
     }
@@ -87,7 +86,7 @@ int gi_heap_check_all(void) {
     return sum.broken;
 }
 
-/* --- lists of pools ---------------------------------------------------------------------------------------------------- */
+/* --- lists of pools --------------------------------------------------------------------------- */
 
 static void list_add(gi_heap *heap, gi_pool *pool) {
     pool->full = !gi_pool_has_free(pool);
@@ -117,7 +116,7 @@ static void list_remove(gi_heap *heap, gi_pool *pool) {
     }
 }
 
-/* --- take and give --------------------------------------------------------------------------------------------------------- */
+/* --- take and give ---------------------------------------------------------------------------- */
 
 gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh) {
     gi_pool *pool = gi_load_relaxed(&heap->partial[kind][size_class]); /* relaxed: owner-only */
@@ -192,13 +191,13 @@ void gi_heap_release_pools(gi_pool *emptied) {
     }
 }
 
-/* --- adopt and orphan ---------------------------------------------------------------------------------------------------------- */
+/* --- adopt and orphan ------------------------------------------------------------------------- */
 
 static void move_pool(gi_heap *from, gi_heap *to, gi_pool *pool) {
     list_remove(from, pool);
     gi_counter_sub(&from->pools, 1);
     gi_counter_sub(&from->taken, pool->taken);
-    /* order(page-word): release; pairs with acquire in gi_free_slow(). */
+    /* order(page-word): release; pairs with acquire in word_of_block() and give_back(). */
     gi_store_release(gi_address_word(pool->memory), gi_word_make(to->number, pool->kind, pool->size_class));
     gi_counter_add(&to->pools, 1);
     gi_counter_add(&to->taken, pool->taken);
@@ -242,7 +241,7 @@ void gi_heap_orphan(gi_heap *heap) {
     gi_mutex_unlock(&gi_shared_heap.mutex);
 }
 
-/* --- status ----------------------------------------------------------------------------------------------------------------------- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 bool gi_heap_try_claim(gi_heap *heap) {
     uint32_t status = GI_HEAP_IDLE;
@@ -271,7 +270,7 @@ void gi_heap_idle(gi_heap *heap) {
     gi_store_release(&heap->status, GI_HEAP_IDLE);
 }
 
-/* --- numbers, lifecycle --------------------------------------------------------------------------------------------------------------- */
+/* --- numbers, lifecycle ----------------------------------------------------------------------- */
 
 gi_heap *gi_heap_of_number(uint32_t number) {
     if (number == GI_HEAP_SHARED_NUMBER) {

@@ -45,7 +45,7 @@ typedef struct gi_heap {
     uint32_t number;            /* constant after init */
     gi_atomic(uint32_t) status; /* atomic, order(heap-claim) */
     gi_asked *asked;            /* constant after init: how its thread is asked to drain; NULL: shared */
-    gi_atomic(gi_pool *) partial[GI_KINDS][GI_CLASSES]; /* owner-only; relaxed peeks by threads that look for orphans */
+    gi_atomic(gi_pool *) partial[GI_KINDS][GI_CLASSES]; /* owner-only; relaxed: peeked at for orphans */
     gi_pool *full;                                      /* owner-only */
     gi_counter pools, taken;                            /* owner-only; read by anyone */
     gi_counter orphaned, adopted;                       /* owner-only; read by anyone */

@@ -12,7 +12,7 @@
 #include "concurrency/check.h"
 #include "lib/os/raw_alloc.h"
 
-/* --- constants and state -------------------------------------------------------------------------------------------- */
+/* --- constants and state ---------------------------------------------------------------------- */
 
 gi_fast_limits gi_limits[GI_KINDS] __attribute__((aligned(GI_CACHE_LINE)));
 gi_fast_limits gi_open_limits;
@@ -35,7 +35,7 @@ void gi_object_open(unsigned kind) { set_limits(&gi_limits[kind], gi_address_map
 
 void gi_object_close(unsigned kind) { set_limits(&gi_limits[kind], 0, 0); }
 
-/* --- fatal errors ------------------------------------------------------------------------------------------------------ */
+/* --- fatal errors ----------------------------------------------------------------------------- */
 
 static __attribute__((cold, noreturn)) void die_unattached(unsigned kind, const char *function, size_t size,
                                                            const void *block) {
@@ -87,9 +87,10 @@ gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function,
     return cache;
 }
 
-/* --- looking at a block --------------------------------------------------------------------------------------------------- */
+/* --- looking at a block ----------------------------------------------------------------------- */
 
-/* The page word of a block of the kind, or GI_WORD_NO_ARENA if it is none of ours (a large one); dies if it is neither. */
+/* The page word of a block of the kind, or GI_WORD_NO_ARENA if it is none of ours (a large one); dies if it is neither.
+   */
 static uint32_t word_of_block(unsigned kind, const void *block, const char *function) {
     const gi_page_word *address = gi_address_word(block);
     if (address == NULL) {
@@ -110,7 +111,7 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
     return word;
 }
 
-/* --- malloc, calloc ----------------------------------------------------------------------------------------------------------- */
+/* --- malloc, calloc --------------------------------------------------------------------------- */
 
 static void *pop(gi_bin *bin) {
     gi_link *block = bin->alloc;
@@ -171,7 +172,7 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     return block;
 }
 
-/* --- free ------------------------------------------------------------------------------------------------------------------------ */
+/* --- free ------------------------------------------------------------------------------------- */
 
 /* Frees a block of ours, whose word is `word`. */
 static void free_small(gi_thread_cache *cache, unsigned kind, gi_link *block, uint32_t word, const char *function) {
@@ -233,7 +234,7 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
     return word == GI_WORD_NO_ARENA ? gi_raw_usable_size((void *)block) : gi_class_size(gi_word_class(word));
 }
 
-/* --- realloc ----------------------------------------------------------------------------------------------------------------------- */
+/* --- realloc ---------------------------------------------------------------------------------- */
 
 /* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less. */
 static bool stays(size_t size, size_t block_size) {

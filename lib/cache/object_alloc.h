@@ -4,8 +4,8 @@
  *
  *   A call takes the fast path if its domain is *open* (its allocator is the default one), its thread is attached, and
  *   the bin has what it needs.  Each of these is part of a test that the fast path makes anyway:
- *     - the domain's limits (largest small size, pages in the reservation) are 0 while it is closed, so that the test of
- *       the size and the test of the address fail;
+ *     - the domain's limits (largest small size, pages in the reservation) are 0 while it is closed, so that the test
+ *       of the size and the test of the address fail;
  *     - a detached thread's cache is the empty sentinel.
  *   All else falls into one slow function each, which looks at the reasons in order.
  *
@@ -58,8 +58,8 @@ void gi_object_close(unsigned kind);
    its lock is attached by it.  `size` SIZE_MAX: the call is about `block`. */
 gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function, size_t size, const void *block);
 
-/* Set by the api layer: makes the library ready; attaches a thread under a runtime's own lock, or NULL if it must not be
-   attached; whether a runtime's own lock is held (true where there is none). */
+/* Set by the api layer: makes the library ready; attaches a thread under a runtime's own lock, or NULL if it must not
+   be attached; whether a runtime's own lock is held (true where there is none). */
 typedef struct gi_object_upcalls {
     void (*ready)(void);
     gi_thread_cache *(*attach_itself)(void);
@@ -71,7 +71,7 @@ typedef struct gi_object_upcalls {
 } gi_object_upcalls;
 extern const gi_object_upcalls gi_object_up GI_INTERNAL; /* defined in lib/api/runtime.c */
 
-/* --- fast path -------------------------------------------------------------------------------------------------------- */
+/* --- fast path -------------------------------------------------------------------------------- */
 
 /* The bin for a small request: 0 for 0 bytes, 1 + class else, without a branch. */
 static inline gi_bin *gi_bin_for_size(gi_thread_cache *cache, unsigned kind, size_t size) {

@@ -12,7 +12,7 @@
 #include "concurrency/check.h"
 #include "lib/os/os_memory.h"
 
-/* --- constants and state ----------------------------------------------------------------------------------------------- */
+/* --- constants and state ---------------------------------------------------------------------- */
 
 #ifdef GI_HOSTILE
 #define CAP_BYTES_MIN 32u
@@ -52,7 +52,7 @@ static uint32_t cap_for(unsigned size_class, uint32_t bytes) {
     return blocks < CAP_BLOCKS_MIN ? CAP_BLOCKS_MIN : blocks;
 }
 
-/* --- invariant check ------------------------------------------------------------------------------------------------------ */
+/* --- invariant check -------------------------------------------------------------------------- */
 
 static int64_t count_list(const gi_link *block, unsigned kind, unsigned size_class) {
     int64_t count = 0;
@@ -107,7 +107,7 @@ int64_t gi_cache_count_free(const gi_thread_cache *cache) {
     return sum;
 }
 
-/* --- giving blocks back to their pools -------------------------------------------------------------------------------------- */
+/* --- giving blocks back to their pools -------------------------------------------------------- */
 
 /* Gives blocks of the shared heap back; those that another heap has adopted meanwhile are returned. */
 static gi_link *give_shared(gi_link *blocks, unsigned kind, unsigned size_class, const char *function) {
@@ -164,7 +164,7 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
     }
 }
 
-/* --- refill, overflow ----------------------------------------------------------------------------------------------------------- */
+/* --- refill, overflow ------------------------------------------------------------------------- */
 
 static void set_cap(gi_bin *bin, uint32_t cap) {
     bin->room += (int32_t)cap - (int32_t)bin->cap;
@@ -273,7 +273,7 @@ void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, g
     bin->free = block;
 }
 
-/* --- remote side ------------------------------------------------------------------------------------------------------------------- */
+/* --- remote side ------------------------------------------------------------------------------ */
 
 static void drain_heap(gi_thread_cache *cache, gi_heap *heap, const char *function) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
@@ -357,7 +357,7 @@ void gi_cache_safepoint(gi_thread_cache *cache, const char *function) {
     }
 }
 
-/* --- lifecycle ------------------------------------------------------------------------------------------------------------------------ */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {

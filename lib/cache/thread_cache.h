@@ -11,12 +11,12 @@
  *   meet, so a malloc does not wait for the store of the free before it (measured: mixed pairs 4.8 -> 3.0 ns).  `room`
  *   bounds `free` by bytes: on overflow the list becomes `alloc` if that is empty, else it goes back to the pools.
  *
- *   The bin of 0 bytes, number 0, only ever has `alloc` blocks, borrowed from class 0: so a request of 0 bytes takes the
- *   fast path without a test of its own.
+ *   The bin of 0 bytes, number 0, only ever has `alloc` blocks, borrowed from class 0: so a request of 0 bytes takes
+ *   the fast path without a test of its own.
  *
- *   The *empty sentinel* is what a detached thread's `gi_current_cache` points to: its lists are empty and its tag is no
- *   heap's, so every malloc and every free of such a thread leaves the fast path, where the lock is enforced, without an
- *   instruction for it.
+ *   The *empty sentinel* is what a detached thread's `gi_current_cache` points to: its lists are empty and its tag is
+ *   no heap's, so every malloc and every free of such a thread leaves the fast path, where the lock is enforced,
+ *   without an instruction for it.
  *
  *   Owner   the thread that is attached with it; see heap.h for who may touch an idle one.  No locks, no atomics but
  *           counters.
@@ -98,18 +98,18 @@ void gi_cache_flush_remote(gi_thread_cache *cache, const char *function);
 void gi_cache_drain(gi_thread_cache *cache, const char *function);
 /* All of the cache goes back: bins and remote frees to their pools.  The cache stays usable. */
 void gi_cache_flush(gi_thread_cache *cache, const char *function);
-/* The cache of a detached state ends: flushed, its pools handed to the shared heap, its lists closed.  It is as new, and
-   may be attached again.  By any thread. */
+/* The cache of a detached state ends: flushed, its pools handed to the shared heap, its lists closed.  It is as new,
+   and may be attached again.  By any thread. */
 void gi_cache_end(gi_thread_cache *cache, const char *function);
-/* The same in the child of a fork, for the cache of a thread of the parent; false, with the cache left as it is, if that
-   thread may have been inside it (attached, GIL-free mode): its blocks stay usable, its free ones are lost. */
+/* The same in the child of a fork, for the cache of a thread of the parent; false, with the cache left as it is, if
+   that thread may have been inside it (attached, GIL-free mode): its blocks stay usable, its free ones are lost. */
 bool gi_cache_end_after_fork(gi_thread_cache *cache, bool free_threaded, const char *function);
 
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);
 
-/* Free blocks that the cache and its heap's remote lists hold; C1 and C2 on the way, -1 for a broken one.  By its owner,
-   or by whoever has claimed it. */
+/* Free blocks that the cache and its heap's remote lists hold; C1 and C2 on the way, -1 for a broken one.  By its
+   owner, or by whoever has claimed it. */
 int64_t gi_cache_count_free(const gi_thread_cache *cache);
 
 /* Calls `visit` for every cache that was ever made. */

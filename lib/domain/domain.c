@@ -12,7 +12,7 @@
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
-/* --- state -------------------------------------------------------------------------------------------------------- */
+/* --- state ------------------------------------------------------------------------------------ */
 
 typedef struct table {
     PyMemAllocatorEx allocator; /* constant */
@@ -24,7 +24,7 @@ static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
 static table *tables; /* guarded by domain_mutex */
 static bool ready;    /* guarded by domain_mutex */
 
-/* --- default allocators, in the form of a table ----------------------------------------------------------------------- */
+/* --- default allocators, in the form of a table ----------------------------------------------- */
 
 #define DEFAULT_ALLOCATOR(name, kind)                                                       \
     static void *name##_malloc(void *ctx, size_t size) {                                    \
@@ -63,7 +63,7 @@ static const PyMemAllocatorEx *current(PyMemAllocatorDomain domain) {
     return gi_likely(replaced == NULL) ? &defaults[domain] : &replaced->allocator;
 }
 
-/* --- calls -------------------------------------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size) {
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
@@ -94,7 +94,7 @@ void gi_domain_free(PyMemAllocatorDomain domain, void *block) {
     allocator->free(allocator->ctx, block);
 }
 
-/* --- get and set --------------------------------------------------------------------------------------------------------- */
+/* --- get and set ------------------------------------------------------------------------------ */
 
 bool gi_domain_is_replaced(PyMemAllocatorDomain domain) { return current(domain) != &defaults[domain]; }
 
@@ -159,7 +159,7 @@ void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocato
     gi_mutex_unlock(&domain_mutex);
 }
 
-/* --- lifecycle ------------------------------------------------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 void gi_domain_ready(void) {
     gi_mutex_lock(&domain_mutex);

@@ -13,7 +13,7 @@
 #include "concurrency/mutex.h"
 #include "lib/os/layout.h"
 
-/* --- constants ------------------------------------------------------------------------------------------------- */
+/* --- constants -------------------------------------------------------------------------------- */
 
 #define GI_RESERVE_MIN ((size_t)4 << 20)
 /* Four arenas a call: the cost of mprotect is shared, and at most 1 MiB of address space is committed ahead (it takes
@@ -32,7 +32,7 @@ static gi_reservation reservation;
 static gi_mutex os_mutex = GI_MUTEX_INIT(GI_RANK_OS);
 static char *meta_next, *meta_end; /* guarded by os_mutex */
 
-/* --- map, unmap, decommit ---------------------------------------------------------------------------------------- */
+/* --- map, unmap, decommit --------------------------------------------------------------------- */
 
 void *gi_os_map(size_t size) {
     void *memory = gi_os.map(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
@@ -63,7 +63,7 @@ void *gi_os_meta_alloc(size_t size) {
     return result;
 }
 
-/* --- the reservation --------------------------------------------------------------------------------------------- */
+/* --- the reservation -------------------------------------------------------------------------- */
 
 static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
 
@@ -153,7 +153,7 @@ bool gi_os_slot_release(void *memory) {
     return true;
 }
 
-/* --- fork ------------------------------------------------------------------------------------------------------- */
+/* --- fork ------------------------------------------------------------------------------------- */
 
 void gi_os_before_fork(void) { gi_mutex_lock(&os_mutex); }
 
