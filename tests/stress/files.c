@@ -44,14 +44,11 @@ void bytes_add_record(struct bytes *bytes, unsigned op, unsigned domain, uint32_
 }
 
 void bytes_pack(struct bytes *bytes) {
-    struct bytes packed = {.size = 0};
-    size_t room = lzma_stream_buffer_bound(bytes->size);
-    packed.at = malloc(room);
-    if (packed.at == NULL) abort();
-    lzma_ret code =
-        lzma_easy_buffer_encode(6, LZMA_CHECK_CRC64, NULL, bytes->at, bytes->size, packed.at, &packed.size, room);
+    size_t room = lzma_stream_buffer_bound(bytes->size), size = 0;
+    unsigned char *packed = malloc(room);
+    lzma_ret code = lzma_easy_buffer_encode(6, LZMA_CHECK_CRC64, NULL, bytes->at, bytes->size, packed, &size, room);
     bytes_free(bytes);
-    *bytes = packed;
+    *bytes = (struct bytes){.at = packed, .size = size};
     assert_int_equal(code, LZMA_OK);
 }
 
