@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""docs.py - what README.md, docs/*.md and lib/README.md name exists.
+"""docs.py - what each README.md and docs/*.md name exists (but for the README.md of the traces, which came with them).
 
 Paths that begin with a folder of this tree, names of source files, targets of Bazel, links, and symbols that begin with
 gi_, GI_, gilloc_, GILLOC_ or are CPython's (Py..._...).  `name{a,b}` is both; `name*` is anything that begins so.  What
@@ -23,7 +23,9 @@ SPAN = re.compile(r"```.*?```|`[^`\n]+`", re.S)
 
 
 def is_doc(path):
-    return path in ("README.md", "lib/README.md") or (path.startswith("docs/") and path.endswith(".md"))
+    if path.startswith("docs/"):
+        return path.endswith(".md")
+    return path.rsplit("/", 1)[-1] == "README.md" and not path.startswith("stress/traces/")
 
 
 def expand(text):

@@ -6,8 +6,9 @@ Not relaxed: a comment on the line above,
 
     /* order(NAME): KIND; pairs with KIND in FUNCTION(). */
 
-KIND is the operation's own, or one half of acq_rel.  FUNCTION (or FUNCTION() and FUNCTION()) must hold an operation of
-the same NAME whose order includes the second KIND, and docs/memory-ordering.md must have one row per NAME.
+KIND is the operation's own, or one half of acq_rel (whose halves may have a note each).  FUNCTION (or FUNCTION() and
+FUNCTION()) must hold an operation of the same NAME whose order includes the second KIND.  docs/memory-ordering.md must
+have one row per NAME, and in its columns `released in` and `acquired in` the functions that do so, all of them.
 
 Relaxed: `relaxed: why` in a comment on the same line or the line above, or at the declaration of the field (or of the
 function that says where it is), or at the typedef of the field's type.
@@ -24,7 +25,6 @@ NOTE = re.compile(
     r"/\*\s*order\((?P<name>[\w-]+)\): (?P<kind>\w+); pairs with (?P<other>\w+) in "
     r"(?P<functions>\w+\(\)(?:(?:, | and |, and )\w+\(\))*)\.\s*\*/"
 )
-ROW = re.compile(r"^\|\s*`?([\w-]+)`?\s*\|")
 
 
 def includes_kind(order, kind):
@@ -35,7 +35,8 @@ def operations(tree):
     """What atomic.h names: {operation: (order, which argument is the object)}."""
     code, _ = t.split_c(tree.get(ATOMIC_H, ""))
     found = {}
-    for match in re.finditer(r"^(?:#define|static inline .*) \*?(gi_\w+_(relaxed|acquire|release|acq_rel))\(", code, re.M):
+    name = r"^(?:#define|static inline .*) \*?(gi_\w+_(relaxed|acquire|release|acq_rel))\("
+    for match in re.finditer(name, code, re.M):
         parameters = arguments(code, match.end())
         objects = [number for number, text in enumerate(parameters) if re.search(r"gi_atomic\(|^object$", text)]
         found[match.group(1)] = (match.group(2), objects[0] if objects else 0)
@@ -108,16 +109,18 @@ def notes_above(line, comments):
 
 
 def rows(text):
-    """The first cells of the tables whose head's first cell is `order`."""
-    found, inside = [], False
+    """[(name, {"release": functions, "acquire": functions})] of the tables whose head's first cell is `order`."""
+    found, head = [], None
     for line in text.split("\n"):
-        cell = ROW.match(line)
-        if not line.startswith("|"):
-            inside = False
-        elif cell and cell.group(1).lower() == "order":
-            inside = True
-        elif inside and cell and set(cell.group(1)) != {"-"}:
-            found.append(cell.group(1))
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")] if line.startswith("|") else None
+        if cells is None:
+            head = None
+        elif cells[0].lower() == "order":
+            head = cells
+        elif head and set(cells[0]) != {"-"}:
+            side = {title: set(re.findall(r"(\w+)\(\)", cell)) for title, cell in zip(head, cells)}
+            kinds = {"release": side.get("released in", set()), "acquire": side.get("acquired in", set())}
+            found.append((cells[0], kinds))
     return found
 
 
@@ -177,10 +180,24 @@ def problems(tree):
             ):
                 out.append("%s: %s() has no %s of order(%s)" % (where, function, other, name))
 
+    # Where each order is, by the code: {(name, kind): functions}
+    held = {}
+    for path, line, order, note in sites:
+        inside = {name for name, homes in defined.items() for home, (a, b) in homes if home == path and a <= line <= b}
+        for kind in ("acquire", "release"):
+            if includes_kind(note.group("kind"), kind):
+                held.setdefault((note.group("name"), kind), set()).update(inside)
+
     names, listed = {site[3].group("name") for site in sites}, rows(tree.get(ORDERING) or "")
-    out += ["%s: no row for order(%s)" % (ORDERING, name) for name in sorted(names - set(listed))]
-    out += ["%s: order(%s) has no site" % (ORDERING, name) for name in sorted(set(listed) - names)]
-    out += ["%s: two rows for order(%s)" % (ORDERING, name) for name in sorted(set(listed)) if listed.count(name) > 1]
+    once = [name for name, _ in listed]
+    out += ["%s: no row for order(%s)" % (ORDERING, name) for name in sorted(names - set(once))]
+    out += ["%s: order(%s) has no site" % (ORDERING, name) for name in sorted(set(once) - names)]
+    out += ["%s: two rows for order(%s)" % (ORDERING, name) for name in sorted(set(once)) if once.count(name) > 1]
+    for name, kinds in listed:
+        for kind, said in kinds.items():
+            for function in sorted(said ^ held.get((name, kind), set())):
+                fault = "does not say" if function not in said else "says, and the code does not,"
+                out.append("%s: order(%s) %s that %s() has a side of it: %s" % (ORDERING, name, fault, function, kind))
     return out
 
 

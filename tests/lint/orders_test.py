@@ -40,9 +40,9 @@ void *gi_swap(struct gi_queue *queue) {
 }
 """
 ROWS = """
-| order | what is published |
-|---|---|
-| `hand-over` | an item |
+| order | what is published | released in | acquired in |
+|---|---|---|---|
+| `hand-over` | an item | `gi_put()`, `gi_swap()` | `gi_take()`, `gi_swap()` |
 """
 TAKE = "    /* order(hand-over): acquire; pairs with release in gi_put(). */\n"
 GOOD = {"concurrency/atomic.h": ATOMIC_H, "lib/queue.c": QUEUE_C, "docs/memory-ordering.md": ROWS}
@@ -62,11 +62,13 @@ FAULTS = [
         "gi_put() has no release of order(other)",
     ),
     ("a name without a row", DOC, "`hand-over`", "`other`", "no row for order(hand-over)"),
-    ("a row without a site", DOC, "| an item |", "| an item |\n| `gone` | x |", "order(gone) has no site"),
-    ("two rows", DOC, "| an item |", "| an item |\n| hand-over | x |", "two rows for order(hand-over)"),
+    ("a row without a site", DOC, "`gi_swap()` |\n", "`gi_swap()` |\n| `gone` | x | | |\n", "order(gone) has no site"),
+    ("two rows", DOC, "`gi_swap()` |\n", "`gi_swap()` |\n| hand-over | x | | |\n", "two rows for order(hand-over)"),
+    ("a side that the row does not name", DOC, "`gi_take()`, ", "", "does not say that gi_take()"),
+    ("a side that is not there", DOC, "`gi_put()`, ", "`gi_put()`, `gi_take()`, ", "the code does not, that gi_take()"),
     ("no document", DOC, None, None, "no row for order(hand-over)"),
     ("relaxed, no reason", C, " /* relaxed: only compared */", "", "gi_load_relaxed of 'head' does not say why"),
-    ("relaxed, another argument", C, "length, &queue->hint", "hint, &queue->head", "gi_below_relaxed of 'head' does not"),
+    ("relaxed, another argument", C, "length, &queue->hint", "hint, &queue->head", "gi_below_relaxed of 'head'"),
     ("relaxed field, no reason", C, " /* relaxed: a hint */", "", "gi_load_relaxed of 'hint' does not say why"),
     (
         "another type, no reason", C, "gi_counter ever", "gi_atomic(int) ever",
