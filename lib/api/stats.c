@@ -2,8 +2,8 @@
 /*
  * stats.c [L6] - figures and checks: adds up what each owner counts in its slow paths.
  *   Owner   none: it reads counters of others, relaxed, and walks the lists of caches that are quiet.
- *   A cache is quiet for the caller if it is the caller's own; in gil mode, if the caller holds the lock; in GIL-free
- *   mode, if its thread is detached, and claimed for the time of the walk (lib/cache/heap.h).
+ *   A cache is quiet for the caller if it is the caller's own, or if the caller has claimed it (lib/cache/heap.h) for the
+ *   time of the walk; in gil mode, where attaching does not look at claims, the caller must hold the lock as well.
  */
 #include <gilloc/gilloc.h>
 #include <string.h>
@@ -18,7 +18,7 @@ typedef struct sums {
     uint64_t taken, large, pools, orphaned, adopted, remote_frees, remote_batches;
     uint64_t cached; /* free blocks in quiet caches */
     const gi_thread_cache *mine;
-    bool all_quiet; /* gil mode, and the caller holds the lock */
+    bool may_claim; /* GIL-free mode, or the caller holds the lock */
     int broken;
 } sums;
 
@@ -36,9 +36,9 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
     sum->large += gi_load_relaxed(&cache->large); /* relaxed: as above, and the two below */
     sum->remote_frees += gi_load_relaxed(&cache->remote_frees);
     sum->remote_batches += gi_load_relaxed(&cache->remote_batches);
-    bool quiet = cache == sum->mine || sum->all_quiet;
-    bool claimed = !quiet && gi_runtime_is_free() && gi_heap_try_claim(&cache->own);
-    if (quiet || claimed) {
+    bool mine = cache == sum->mine;
+    bool claimed = !mine && sum->may_claim && gi_heap_try_claim(&cache->own);
+    if (mine || claimed) {
         int64_t cached = gi_cache_count_free(cache);
         sum->broken |= cached < 0 ? -1 : 0;
         sum->cached += cached < 0 ? 0 : (uint64_t)cached;
@@ -55,7 +55,7 @@ static sums add_up(void) {
     bool attached = gi_cache_is_attached(gi_current_cache);
     bool take = !gi_runtime_is_free() && (!attached || gi_runtime_has_outer_lock());
     bool taken = take && gi_gil_try_take(&registry->gil, NULL);
-    sum.all_quiet = !gi_runtime_is_free() && (take ? taken : attached);
+    sum.may_claim = gi_runtime_is_free() || (take ? taken : attached);
     add_heap(&sum, &gi_shared_heap);
     gi_cache_for_each(add_cache, &sum);
     if (taken && !gi_runtime_has_outer_lock()) {

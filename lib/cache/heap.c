@@ -69,6 +69,7 @@ static int check_heap(const gi_heap *heap) {
 
 int gi_heap_check_all(void) {
     check_sum sum = {.broken = 0};
+    gi_mutex_lock(&gi_shared_heap.mutex); /* a thread that ends may be at it, attached or not */
     gi_arena_walk(check_pool, &sum);
     uint32_t last = gi_heap_last_number();
     for (uint32_t number = GI_HEAP_SHARED_NUMBER; number <= last; number++) {
@@ -77,6 +78,7 @@ int gi_heap_check_all(void) {
         sum.taken[1] += gi_load_relaxed(&heap->taken); /* relaxed: the world is quiet */
         sum.broken |= check_heap(heap);
     }
+    gi_mutex_unlock(&gi_shared_heap.mutex);
     if (sum.pools[0] != sum.pools[1] || sum.taken[0] != sum.taken[1]) {
         sum.broken =
             gi_report_broken("H3", "%llu pools with %llu blocks taken are in arenas, heaps count %llu and %llu",
