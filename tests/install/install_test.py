@@ -120,6 +120,11 @@ class Install(unittest.TestCase):
         for needed in re.findall(r"NEEDED.*\[(.*)\]", tags):
             self.assertRegex(needed, r"^(liburcu-(qsbr|common)|libc|libm|ld-linux.*)\.so\.\d+$")
 
+    def test_its_own_calls_stay_inside(self):
+        relocations = run("readelf", "-rW", str(self.prefix / "lib/libgilloc.so.0")).stdout
+        self.assertIn("JUMP_SLO", relocations)
+        self.assertEqual(self.declared & set(re.findall(r"\w+", relocations)), set())
+
     def test_destdir(self):
         stage = pathlib.Path(self.folder.name) / "stage"
         run(INSTALL, "--prefix=/opt/gilloc", "--destdir=%s" % stage)
