@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork_test.c - PyOS_BeforeFork(), PyOS_AfterFork_Parent() and PyOS_AfterFork_Child(), with other threads alive.
+ *   The child has one thread, attached; it can do everything with everything that the parent had.
+ */
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/case.h"
+#include "tests/support/domains.h"
+#include "tests/support/expect.h"
+#include "tests/support/mailbox.h"
+#include "tests/support/memory.h"
+#include "tests/support/sanitizer.h"
+#include "tests/support/shadow.h"
+#include "tests/support/shared.h"
+#include "tests/support/threads.h"
+
+#define FORKS ROUNDS(200)
+#define KEPT 300
+
+/* Blocks that a thread of the parent allocated and leaves alone; the child frees its copy. */
+struct keeper {
+    void *blocks[KEPT];
+    struct shared ready;
+    struct shared stop;
+};
+
+static void keeper_fill(struct keeper *keeper) {
+    for (size_t i = 0; i < KEPT; i++) {
+        keeper->blocks[i] = PyObject_Malloc(i * 2);
+        EXPECT(keeper->blocks[i] != NULL);
+        pattern_fill(keeper->blocks[i], i * 2, (uint32_t)i);
+    }
+    /* What hands the blocks over, where no lock does. */
+    __atomic_store_n(&keeper->ready.value, 1, __ATOMIC_RELEASE);
+}
+
+static void keeper_wait(const struct keeper *keeper) {
+    while (!__atomic_load_n(&keeper->ready.value, __ATOMIC_ACQUIRE)) {
+        sched_yield();
+    }
+}
+
+static void keeper_free(struct keeper *keeper) {
+    for (size_t i = 0; i < KEPT; i++) {
+        pattern_check(keeper->blocks[i], i * 2, (uint32_t)i);
+        PyObject_Free(keeper->blocks[i]);
+    }
+}
+
+/* --- the parent's other threads ------------------------------------------------------------------------------------ */
+
+/* Always attached, always allocating and freeing. */
+static void *stay_busy(void *arg) {
+    struct keeper *keeper = arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    keeper_fill(keeper);
+    void *blocks[64] = {NULL};
+    for (size_t i = 0; !shared_get(&keeper->stop); i++) {
+        PyObject_Free(blocks[i % 64]);
+        blocks[i % 64] = PyObject_Malloc(i % 513);
+        EXPECT(blocks[i % 64] != NULL);
+        gilloc_safepoint();
+    }
+    for (size_t i = 0; i < 64; i++) {
+        PyObject_Free(blocks[i]);
+    }
+    keeper_free(keeper);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+/* Attaches and detaches all the time, by states that come and go. */
+static void *come_and_go(void *arg) {
+    struct keeper *keeper = arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    keeper_fill(keeper);
+    PyGILState_Release(was);
+    while (!shared_get(&keeper->stop)) {
+        was = PyGILState_Ensure();
+        void *block = PyMem_Malloc(100);
+        Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS PyMem_Free(block);
+        PyGILState_Release(was);
+    }
+    was = PyGILState_Ensure();
+    keeper_free(keeper);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static struct mailbox idle; /* nothing ever comes */
+
+/* Detached, waiting for something else. */
+static void *stay_detached(void *arg) {
+    struct keeper *keeper = arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    keeper_fill(keeper);
+    Py_BEGIN_ALLOW_THREADS while (!shared_get(&keeper->stop)) { usleep(1000); }
+    Py_END_ALLOW_THREADS keeper_free(keeper);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+/* --- the child ------------------------------------------------------------------------------------------------------ */
+
+static void use_heap(void) {
+    struct shadow shadow;
+    shadow_init(&shadow, 1);
+    for (size_t i = 0; i < 600; i++) {
+        const struct domain *domain = &domains[i % DOMAINS];
+        shadow_add(&shadow, domain, domain->malloc(i), i);
+    }
+    shadow_free_all(&shadow);
+    shadow_fini(&shadow);
+}
+
+#if !UNDER_TSAN
+/* ThreadSanitizer ends a process that starts a thread after the fork of one that had threads. */
+static void *live_in_the_child(void *arg) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    use_heap();
+    *(void **)arg = PyObject_Malloc(40);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static void start_threads(void) {
+    void *left[2];
+    Py_BEGIN_ALLOW_THREADS threads_run(2, live_in_the_child, left, sizeof(left[0]));
+    Py_END_ALLOW_THREADS PyObject_Free(left[0]);
+    PyObject_Free(left[1]);
+}
+#else
+static void start_threads(void) {}
+#endif
+
+static void child_main(struct keeper *keepers, size_t count, PyThreadState *state) {
+    PyOS_AfterFork_Child();
+    EXPECT_EQ(PyGILState_Check(), 1);
+    EXPECT(PyThreadState_Get() == state);
+    EXPECT(PyGILState_GetThisThreadState() == state);
+    EXPECT_EQ(memory_stats().thread_states, 1);
+    EXPECT_EQ(gilloc_check(), 0);
+    use_heap();
+    for (size_t i = 0; i < count; i++) {
+        keeper_free(&keepers[i]);
+    }
+    EXPECT_EQ(PyGILState_Ensure(), PyGILState_LOCKED);
+    PyGILState_Release(PyGILState_LOCKED);
+    Py_BEGIN_ALLOW_THREADS EXPECT_EQ(PyGILState_Check(), 0);
+    EXPECT_EQ(PyGILState_Ensure(), PyGILState_UNLOCKED);
+    use_heap();
+    PyGILState_Release(PyGILState_UNLOCKED);
+    Py_END_ALLOW_THREADS gilloc_safepoint();
+    PyThreadState *other = PyThreadState_New(PyInterpreterState_Get());
+    EXPECT(other != NULL);
+    PyThreadState_Swap(other);
+    use_heap();
+    PyThreadState_Swap(state);
+    PyThreadState_Delete(other);
+    start_threads();
+    use_heap();
+    gilloc_purge();
+    EXPECT_EQ(gilloc_check(), 0);
+    _exit(0);
+}
+
+static void wait_for(pid_t pid) {
+    int status;
+    pid_t ended;
+    Py_BEGIN_ALLOW_THREADS ended = waitpid(pid, &status, 0);
+    Py_END_ALLOW_THREADS EXPECT_EQ(ended, pid);
+    if (WIFSIGNALED(status)) {
+        expect_failed(__FILE__, __LINE__, "signal %d ended the child", WTERMSIG(status));
+    }
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+/* One fork by the attached caller. */
+static void fork_once(struct keeper *keepers, size_t count) {
+    PyThreadState *state = PyThreadState_Get();
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_main(keepers, count, state);
+    }
+    PyOS_AfterFork_Parent();
+    EXPECT(pid > 0);
+    EXPECT(PyThreadState_Get() == state);
+    PyMem_Free(PyMem_Malloc(100));
+    wait_for(pid);
+}
+
+/* --- tests -------------------------------------------------------------------------------------------------------------- */
+
+static void one_thread_forks(void) {
+    static struct keeper keeper;
+    PyGILState_STATE was = PyGILState_Ensure();
+    keeper_fill(&keeper);
+    for (size_t i = 0; i < 20; i++) {
+        fork_once(&keeper, 1);
+    }
+    keeper_free(&keeper);
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+#define OTHERS 4
+
+static void fork_beside_others(void) {
+    static struct keeper keepers[OTHERS + 1];
+    static const thread_body bodies[OTHERS] = {stay_busy, stay_busy, come_and_go, stay_detached};
+    pthread_t threads[OTHERS];
+    mailbox_init(&idle, 1);
+    for (size_t i = 0; i < OTHERS; i++) {
+        threads[i] = thread_start(bodies[i], &keepers[i]);
+    }
+    for (size_t i = 0; i < OTHERS; i++) {
+        keeper_wait(&keepers[i]);
+    }
+    PyGILState_STATE was = PyGILState_Ensure();
+    keeper_fill(&keepers[OTHERS]);
+    for (size_t i = 0; i < FORKS; i++) {
+        fork_once(keepers, OTHERS + 1);
+    }
+    keeper_free(&keepers[OTHERS]);
+    for (size_t i = 0; i < OTHERS; i++) {
+        shared_set(&keepers[i].stop, 1);
+    }
+    mailbox_close(&idle);
+    Py_BEGIN_ALLOW_THREADS for (size_t i = 0; i < OTHERS; i++) { thread_join(threads[i]); }
+    Py_END_ALLOW_THREADS memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+/* The others fork too. */
+static void *fork_in_thread(void *arg) {
+    struct keeper *keeper = arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    keeper_fill(keeper);
+    for (size_t i = 0; i < FORKS / 10 + 1; i++) {
+        fork_once(keeper, 1);
+        gilloc_safepoint();
+    }
+    keeper_free(keeper);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static void several_threads_fork(void) {
+    static struct keeper keepers[3];
+    threads_run(3, fork_in_thread, keepers, sizeof(keepers[0]));
+    PyGILState_STATE was = PyGILState_Ensure();
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+/* A child forks again. */
+static void a_child_forks(void) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+        static struct keeper keeper;
+        keeper_fill(&keeper);
+        fork_once(&keeper, 1);
+        keeper_free(&keeper);
+        _exit(0);
+    }
+    PyOS_AfterFork_Parent();
+    EXPECT(pid > 0);
+    wait_for(pid);
+    PyGILState_Release(was);
+}
+
+/* A fork that does not happen: the parent goes on. */
+static void *come_once(void *arg) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    shared_set(arg, 1);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static void a_fork_that_fails(void) {
+    struct shared came = {0};
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (int i = 0; i < 10; i++) {
+        PyOS_BeforeFork();
+        PyOS_AfterFork_Parent();
+        use_heap();
+    }
+    Py_BEGIN_ALLOW_THREADS threads_run(1, come_once, &came, 0);
+    Py_END_ALLOW_THREADS EXPECT_EQ(shared_get(&came), 1);
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        IN_BOTH_MODES(one_thread_forks), IN_BOTH_MODES(fork_beside_others), IN_BOTH_MODES(several_threads_fork),
+        IN_BOTH_MODES(a_child_forks),    IN_BOTH_MODES(a_fork_that_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
