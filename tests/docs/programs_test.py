@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""programs_test.py INSTALL - each program in README.md and docs/*.md compiles, as the documents say, and runs.
+
+The library is installed into a folder as somebody would install it.  A program must exit with 0 and say nothing on
+stderr; it does so in both modes, unless it has a lock of its own.
+"""
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from documents import ROOT, blocks
+
+INSTALL = os.path.abspath(sys.argv.pop(1))
+DOCUMENTS = ["README.md"] + sorted("docs/" + path.name for path in (ROOT / "docs").glob("*.md"))
+WARNINGS = "-Wall -Wextra -Wundef -Wstrict-prototypes -pedantic -Werror".split()
+
+
+def run(*command, cwd=None, **environment):
+    return subprocess.run(
+        command, cwd=cwd, env=dict(os.environ, **environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def after(heading, document):
+    """The part of a document under a heading."""
+    text = (ROOT / document).read_text()
+    return text.partition("\n## %s\n" % heading)[2].partition("\n## ")[0]
+
+
+def command_of(document, start):
+    """The one line of its sh blocks that begins with `start`."""
+    lines = [line for block in blocks(document, "sh") for line in block.text.split("\n") if line.startswith(start)]
+    assert len(lines) == 1, "%s: %d commands begin with %r" % (document, len(lines), start)
+    return lines[0]
+
+
+class Programs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = pathlib.Path(cls.temporary.name)
+        cls.prefix = cls.folder / "prefix"
+        done = run(INSTALL, "--prefix=%s" % cls.prefix)
+        assert done.returncode == 0, done.stderr
+        cls.environment = {
+            "PKG_CONFIG_PATH": str(cls.prefix / "lib/pkgconfig"),
+            "LD_LIBRARY_PATH": str(cls.prefix / "lib"),
+        }
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def compile(self, text, command, *more):
+        """By a command of a document, in a folder of its own; the path of the program."""
+        words = shlex.split(command.split("$(")[0])
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        (folder / next(word for word in words if word.endswith(".c"))).write_text(text)
+        done = run("sh", "-c", command + " " + shlex.join(more), cwd=folder, **self.environment)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), command)
+        return str(folder / words[words.index("-o") + 1])
+
+    def run_well(self, program, **environment):
+        done = run(program, **self.environment, **environment)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def test_every_program(self):
+        command = command_of("docs/embedding.md", "cc ")
+        found = 0
+        for document in DOCUMENTS:
+            for block in blocks(document, "c"):
+                with self.subTest("%s:%d" % (document, block.line)):
+                    self.assertIn("int main(void) {", block.text, "a piece that cannot be run")
+                    program = self.compile(block.text, command, "-std=gnu11", *WARNINGS)
+                    self.run_well(program, PYTHON_GIL="1")
+                    if "gilloc_set_lock" not in block.text:
+                        self.run_well(program, PYTHON_GIL="0")
+                    found += 1
+        self.assertGreater(found, 4)
+
+    def test_static(self):
+        """As embedding.md says, with pkg-config's --static."""
+        command = command_of("docs/embedding.md", "cc ").replace("pkg-config", "pkg-config --static")
+        program = self.compile(blocks("docs/embedding.md", "c")[0].text, command, "-static")
+        self.run_well(program)
+
+    def test_readme(self):
+        """Its command, its ten lines, what they print, and how they end without the lock."""
+        command = command_of("README.md", "cc ")
+        (block,) = blocks("README.md", "c")
+        self.assertEqual(len([line for line in block.text.split("\n") if line.strip()]), 10)
+        printed = self.run_well(self.compile(block.text, command))
+        self.assertIn("\nIt prints `%s`." % printed.rstrip("\n"), after("Use it", "README.md"))
+
+        wrong = "".join(line for line in block.text.splitlines(True) if "PyGILState_" not in line)
+        self.assertEqual(len(wrong.splitlines()), len(block.text.splitlines()) - 2)
+        for mode in ("1", "0"):
+            done = run(self.compile(wrong, command), PYTHON_GIL=mode, **self.environment)
+            (text,) = blocks("README.md", "text")
+            self.assertEqual(done.returncode, -6)
+            self.assertEqual(re.sub(r"thread   \d+", "thread   12345", done.stderr), text.text)
+
+
+if __name__ == "__main__":
+    unittest.main()
