@@ -6,25 +6,19 @@
  * A mode is for the life of a process, and so is a peak of memory: each row runs
  * in a process of its own, which is this program again with "--row" first.
  */
-#define _GNU_SOURCE /* vasprintf() */
-
-#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "stress/catalog.h"
 #include "stress/options.h"
+#include "stress/process.h"
 #include "stress/row.h"
 #include "stress/table.h"
 #include "stress/trace.h"
@@ -32,23 +26,10 @@
 enum { EXIT_INTACT = 0, EXIT_BROKEN = 1, EXIT_UNUSABLE = 2 };
 
 #define ROW "--row"
-#define ROW_PIPE 3 /* in the row's process */
 enum { ROW_MODE = 2, ROW_THREADS, ROW_SECONDS, ROW_PASSES, ROW_REMOTE, ROW_SEED, ROW_TRACES };
 
 /* A row that does not replay one part of a trace in this time hangs. */
 #define HANGS_AFTER 120.0
-
-extern char **environ;
-
-struct child {
-    pid_t pid;
-    int pipe;
-    char *line; /* what has come of the next line */
-    size_t length;
-    json_t *result;
-    json_int_t operations;
-    double last_change; /* of operations */
-};
 
 struct job {
     const struct options *options;
@@ -57,7 +38,9 @@ struct job {
     json_t *rows;
     size_t row_count; /* to be run */
     double begin;
-    bool terminal; /* stderr */
+    gilloc_mode mode; /* of the row that runs */
+    unsigned threads; /* of it */
+    bool terminal;    /* stderr */
     bool broken;
 };
 
@@ -75,18 +58,19 @@ static void clear_progress(const struct job *job) {
     if (job->terminal) fputs("\r\033[K", stderr);
 }
 
-static void show_progress(const struct job *job, const struct child *child, gilloc_mode mode, unsigned threads) {
+static void show_progress(void *argument, json_int_t operations) {
+    const struct job *job = argument;
     char text[32];
     if (!job->terminal) return;
     fprintf(stderr, "\rrow %zu of %zu: %s mode, %u threads, %s operations; %.0f s", json_array_size(job->rows) + 1,
-            job->row_count, mode_name(mode), threads, table_number((unsigned long long)child->operations, text),
+            job->row_count, mode_name(job->mode), job->threads, table_number((unsigned long long)operations, text),
             now() - job->begin);
     if (job->options->passes == 0) fprintf(stderr, " of %u", job->options->seconds);
     fputs("\033[K", stderr);
     fflush(stderr);
 }
 
-/* --- a row's process ------------------------------------------------------------------------- */
+/* --- rows ---------------------------------------------------------------------------------------- */
 
 /* Seconds for the next row: an even share of what is left. */
 static double share(const struct job *job) {
@@ -95,138 +79,43 @@ static double share(const struct job *job) {
     return left > 0 ? left / rows : 0;
 }
 
-/* Starts this program again for one row.  0, or an errno. */
-static int spawn(const struct job *job, struct child *child, gilloc_mode mode, unsigned threads) {
-    char program[PATH_MAX], numbers[5][32];
+/* Runs this program again for the row; what it made of it is in `end`. */
+static void run_process(struct job *job, struct process_end *end) {
+    char program[PATH_MAX] = "", numbers[5][32];
     const struct options *options = job->options;
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length < 0) return errno;
-    program[length] = '\0';
-    snprintf(numbers[0], sizeof numbers[0], "%u", threads);
+    const char **arguments = calloc(ROW_TRACES + job->catalog.count + 1, sizeof *arguments);
+    *end = (struct process_end){0};
+    if (arguments == NULL || readlink("/proc/self/exe", program, sizeof program - 1) < 0) {
+        end->problem = strdup("cannot start a process: /proc/self/exe cannot be read, or no memory");
+        free(arguments);
+        return;
+    }
+    snprintf(numbers[0], sizeof numbers[0], "%u", job->threads);
     snprintf(numbers[1], sizeof numbers[1], "%.3f", share(job));
     snprintf(numbers[2], sizeof numbers[2], "%" PRIu64, options->passes);
     snprintf(numbers[3], sizeof numbers[3], "%u", options->remote_percent);
     snprintf(numbers[4], sizeof numbers[4], "%" PRIu64, options->seed);
-    const char **arguments = calloc(ROW_TRACES + job->catalog.count + 1, sizeof *arguments);
-    if (arguments == NULL) return ENOMEM;
     arguments[0] = "stress";
     arguments[1] = ROW;
-    arguments[ROW_MODE] = mode_name(mode);
+    arguments[ROW_MODE] = mode_name(job->mode);
     for (int i = 0; i < 5; i++) arguments[ROW_THREADS + i] = numbers[i];
     for (size_t i = 0; i < job->catalog.count; i++) arguments[ROW_TRACES + i] = job->catalog.paths[i];
-    int ends[2];
-    if (pipe(ends) != 0) {
-        free(arguments);
-        return errno;
-    }
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addclose(&actions, ends[0]);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], ROW_PIPE);
-    if (ends[1] != ROW_PIPE) posix_spawn_file_actions_addclose(&actions, ends[1]);
-    int error = posix_spawn(&child->pid, program, &actions, NULL, (char **)arguments, environ);
-    posix_spawn_file_actions_destroy(&actions);
+    struct process_job process = {.program = program,
+                                  .arguments = arguments,
+                                  .hangs_after = HANGS_AFTER,
+                                  .progress = show_progress,
+                                  .argument = job};
+    process_run(&process, end);
     free(arguments);
-    close(ends[1]);
-    child->pipe = ends[0];
-    if (error != 0) close(ends[0]);
-    return error;
 }
 
-/* Appends to `problem` unless something is there already: the first thing that broke counts. */
-static void set_problem(char **problem, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void set_problem(char **problem, const char *format, ...) {
-    if (*problem != NULL) return;
-    va_list arguments;
-    va_start(arguments, format);
-    if (vasprintf(problem, format, arguments) < 0) *problem = NULL;
-    va_end(arguments);
-}
-
-static void take_line(struct child *child, const char *text, size_t length, char **problem) {
-    json_t *line = json_loadb(text, length, 0, NULL);
-    json_t *value = json_object_get(line, "progress");
-    if (value != NULL && json_integer_value(value) != child->operations) {
-        child->operations = json_integer_value(value);
-        child->last_change = now();
-    }
-    value = json_object_get(line, "fault");
-    if (value != NULL) set_problem(problem, "%s", json_string_value(value));
-    value = json_object_get(line, "result");
-    if (value != NULL) {
-        json_decref(child->result);
-        child->result = json_incref(value);
-    }
-    json_decref(line);
-}
-
-/* What has come through the pipe; false at its end. */
-static bool read_lines(struct child *child, char **problem) {
-    char bytes[4096];
-    ssize_t n = read(child->pipe, bytes, sizeof bytes);
-    if (n < 0) return errno == EINTR;
-    char *grown = n > 0 ? realloc(child->line, child->length + (size_t)n) : NULL;
-    if (grown == NULL) return false;
-    child->line = grown;
-    memcpy(grown + child->length, bytes, (size_t)n);
-    child->length += (size_t)n;
-    char *end;
-    while ((end = memchr(child->line, '\n', child->length)) != NULL) {
-        size_t length = (size_t)(end - child->line);
-        take_line(child, child->line, length, problem);
-        child->length -= length + 1;
-        memmove(child->line, end + 1, child->length);
-    }
-    return true;
-}
-
-/* Until the row has ended; what broke, or NULL. */
-static char *attend(const struct job *job, struct child *child, gilloc_mode mode, unsigned threads) {
-    char *problem = NULL;
-    int status = 0;
-    bool open = true;
-    child->last_change = now();
-    while (open) {
-        struct pollfd wait = {.fd = child->pipe, .events = POLLIN};
-        int ready = poll(&wait, 1, 500);
-        if (ready > 0) open = read_lines(child, &problem);
-        show_progress(job, child, mode, threads);
-        if (now() - child->last_change > HANGS_AFTER) {
-            set_problem(&problem,
-                        "hangs: no operation for %.0f s after %" JSON_INTEGER_FORMAT
-                        " (ended by SIGABRT; look at the core file)",
-                        HANGS_AFTER, child->operations);
-            kill(child->pid, SIGABRT);
-            child->last_change = now();
-        }
-    }
-    close(child->pipe);
-    free(child->line);
-    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR) continue;
-    if (WIFSIGNALED(status)) {
-        set_problem(&problem, "ended by signal %d (%s) after %" JSON_INTEGER_FORMAT " operations", WTERMSIG(status),
-                    strsignal(WTERMSIG(status)), child->operations);
-    } else if (WEXITSTATUS(status) != 0 || child->result == NULL) {
-        set_problem(&problem, "ended with status %d", WEXITSTATUS(status));
-    }
-    return problem;
-}
-
-/* --- rows ---------------------------------------------------------------------------------------- */
-
-static void run_row(struct job *job, gilloc_mode mode, unsigned threads) {
-    struct child child = {0};
-    char *problem = NULL;
-    int error = spawn(job, &child, mode, threads);
-    if (error != 0) {
-        set_problem(&problem, "cannot start a process: %s", strerror(error));
-    } else {
-        problem = attend(job, &child, mode, threads);
-    }
-    json_t *row = child.result != NULL ? child.result : json_object();
-    json_object_set_new(row, "mode", json_string(mode_name(mode)));
-    json_object_set_new(row, "threads", json_integer(threads));
-    json_object_set_new(row, "integrity", json_string(problem != NULL ? problem : "ok"));
+static void run_row(struct job *job) {
+    struct process_end end;
+    run_process(job, &end);
+    json_t *row = end.result != NULL ? end.result : json_object();
+    json_object_set_new(row, "mode", json_string(mode_name(job->mode)));
+    json_object_set_new(row, "threads", json_integer(job->threads));
+    json_object_set_new(row, "integrity", json_string(end.problem != NULL ? end.problem : "ok"));
     clear_progress(job);
     if (!job->options->json) {
         if (json_array_size(job->rows) == 0) table_head(stdout);
@@ -234,8 +123,8 @@ static void run_row(struct job *job, gilloc_mode mode, unsigned threads) {
         fflush(stdout);
     }
     json_array_append_new(job->rows, row);
-    job->broken = job->broken || problem != NULL;
-    free(problem);
+    job->broken = job->broken || end.problem != NULL;
+    free(end.problem);
 }
 
 static void run_rows(struct job *job) {
@@ -243,7 +132,11 @@ static void run_rows(struct job *job) {
     job->row_count = options->threads_count * ((size_t)options->gil + (size_t)options->free);
     for (gilloc_mode mode = GILLOC_MODE_GIL; mode <= GILLOC_MODE_FREE; mode++) {
         if (!(mode == GILLOC_MODE_GIL ? options->gil : options->free)) continue;
-        for (size_t i = 0; i < options->threads_count; i++) run_row(job, mode, options->threads[i]);
+        for (size_t i = 0; i < options->threads_count; i++) {
+            job->mode = mode;
+            job->threads = options->threads[i];
+            run_row(job);
+        }
     }
 }
 
@@ -315,7 +208,7 @@ static int main_of_row(int argc, char **argv) {
         .traces = argv + ROW_TRACES,
         .trace_count = (size_t)argc - ROW_TRACES,
     };
-    return row_run(&job, ROW_PIPE) == 0 ? EXIT_INTACT : EXIT_BROKEN;
+    return row_run(&job, PROCESS_PIPE) == 0 ? EXIT_INTACT : EXIT_BROKEN;
 }
 
 static int unusable(const char *error) {

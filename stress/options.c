@@ -5,7 +5,6 @@
  */
 #include "stress/options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -57,13 +56,13 @@ __attribute__((format(printf, 3, 4))) static int fail(char *error, size_t error_
     return -1;
 }
 
-/* All of `text` as a decimal number from `least` to `most`? */
+/* All of `text` as a decimal number from `least` to `most`?  strtoull() makes of one that is too long one that is
+   above any `most` here. */
 static bool number(const char *text, uint64_t least, uint64_t most, uint64_t *value) {
     char *end;
     if (text[0] < '0' || text[0] > '9') return false;
-    errno = 0;
     *value = strtoull(text, &end, 10);
-    return errno == 0 && *end == '\0' && *value >= least && *value <= most;
+    return *end == '\0' && *value >= least && *value <= most;
 }
 
 static bool parse_mode(struct options *options, const char *text) {

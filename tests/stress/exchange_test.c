@@ -70,8 +70,12 @@ static void test_estates_are_inherited_in_order(void **state) {
     }
     assert_int_equal(exchange_inherit(exchange, &estate), 0);
     assert_null(estate);
-    estate = calloc(4, sizeof *estate);
-    assert_int_equal(exchange_bequeath(exchange, estate, 4), 0); /* exchange_delete() frees it */
+    for (size_t count = 4; count <= 5; count++) {
+        estate = calloc(count, sizeof *estate);
+        assert_int_equal(exchange_bequeath(exchange, estate, count), 0);
+    }
+    assert_int_equal(exchange_inherit(exchange, &estate), 4);
+    free(estate); /* and exchange_delete() the other one */
     exchange_delete(exchange);
 }
 

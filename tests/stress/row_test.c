@@ -172,12 +172,20 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long mallocs, frees, nth_malloc_none, nth_malloc_twice, nth_free_lost, nth_free_damages;
 static void *last; /* block that malloc gave */
 static size_t last_size;
+static void *before_last;
+static size_t before_last_size;
+static bool abort_if_alike; /* when the last two blocks, filled by now, begin with the same 8 bytes */
 
 static void *hook_malloc(void *ctx, size_t size) {
     (void)ctx;
     void *block = sound.malloc(sound.ctx, size);
     pthread_mutex_lock(&lock);
     mallocs++;
+    if (abort_if_alike && last != NULL && before_last != NULL && last_size >= 8 && before_last_size >= 8) {
+        if (memcmp(last, before_last, 8) == 0) abort();
+    }
+    before_last = last;
+    before_last_size = last_size;
     if (mallocs == nth_malloc_none) {
         sound.free(sound.ctx, block);
         block = NULL;
@@ -198,7 +206,7 @@ static void *hook_calloc(void *ctx, size_t count, size_t size) {
 static void *hook_realloc(void *ctx, void *block, size_t size) {
     (void)ctx;
     pthread_mutex_lock(&lock);
-    last = NULL;
+    last = before_last = NULL;
     pthread_mutex_unlock(&lock);
     return sound.realloc(sound.ctx, block, size);
 }
@@ -211,6 +219,7 @@ static void hook_free(void *ctx, void *block) {
         nth_free_damages = 0;
     }
     if (last == block) last = NULL;
+    if (before_last == block) before_last = NULL;
     pthread_mutex_unlock(&lock);
     if (!lost) sound.free(sound.ctx, block);
 }
@@ -221,7 +230,7 @@ static void install(void) {
     PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &hook);
 }
 
-static void break_nothing(void) { install(); }
+static void break_nothing(void) { install(), abort_if_alike = true; }
 static void break_memory(void) { install(), nth_malloc_none = 5000; }
 static void break_uniqueness(void) { install(), nth_malloc_twice = 5000; }
 static void break_free(void) { install(), nth_free_lost = 5000; }
@@ -239,6 +248,7 @@ static void assert_broken(gilloc_mode mode, void (*break_allocator)(void), const
     outcome_free(&outcome);
 }
 
+/* And no two blocks are filled alike. */
 static void test_hooks_alone_break_nothing(void **state) {
     (void)state;
     struct outcome outcome = run((struct row_job){.threads = 1, .passes = 2, .remote_percent = 10}, break_nothing);
