@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gil_test.c - the lock by itself: exclusion, turns for everyone, hand-over when asked, who goes first, the counts.
+ *   Nothing here measures time.  Where a test needs threads in the queue it waits until they are counted there; where
+ *   the lock lets somebody starve, a test does not end.
+ */
+#include "concurrency/gil.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/concurrency/unit.h"
+#include "tests/support/sanitizer.h"
+#include "tests/support/shared.h"
+#include "tests/support/threads.h"
+
+#define HELD 1u /* gil.h, state */
+#define NEVER_NS ((uint64_t)1 << 60)
+#define SHORT_NS 1000u
+
+static gi_gil gil;
+
+static void init(uint64_t interval_ns) {
+    gi_gil_init(&gil);
+    gi_store_relaxed(&gil.interval_ns, interval_ns);
+}
+
+static uint64_t get(const gi_counter *counter) { return gi_load_relaxed(counter); }
+static bool asked_to_drop(const gi_asked *asked) { return (gi_load_relaxed(&asked->bits) & GI_ASKED_DROP) != 0; }
+static void forget_request(gi_asked *asked) { gi_store_relaxed(&asked->bits, 0); }
+
+static void expect_free_and_quiet(void) {
+    EXPECT_EQ(gi_load_relaxed(&gil.state), 0);
+    EXPECT(gi_load_relaxed(&gil.holder) == NULL);
+    EXPECT(gil.early.first == NULL && gil.late.first == NULL);
+    EXPECT_EQ(gi_load_relaxed(&gil.spinners), 0);
+    EXPECT_EQ(gi_load_relaxed(&gil.ripe_at), UINT64_MAX);
+}
+
+/* --- one thread --------------------------------------------------------------------------------------------------- */
+
+static void take_and_drop(void) {
+    gi_asked asked = {0};
+    gi_gil_init(&gil);
+    EXPECT_EQ(gi_load_relaxed(&gil.interval_ns), GI_GIL_DEFAULT_INTERVAL_NS);
+    for (uint64_t i = 1; i <= 3; i++) {
+        gi_gil_take(&gil, &asked, i % 2 != 0);
+        EXPECT_EQ(gi_load_relaxed(&gil.state), HELD);
+        EXPECT(gi_load_relaxed(&gil.holder) == &asked);
+        EXPECT_EQ(get(&gil.takes), i);
+        gi_gil_yield(&gil, &asked); /* nobody waits: it stays */
+        EXPECT(gi_load_relaxed(&gil.holder) == &asked);
+        gi_gil_drop(&gil);
+        expect_free_and_quiet();
+    }
+    EXPECT_EQ(get(&gil.takes), 3);
+    EXPECT_EQ(get(&gil.waits), 0);
+    EXPECT_EQ(get(&gil.handoffs), 0);
+    EXPECT_EQ(get(&gil.requests), 0);
+}
+
+static void try_take_never_waits(void) {
+    gi_asked mine = {0}, other = {0};
+    init(NEVER_NS);
+    EXPECT(gi_gil_try_take(&gil, &mine));
+    EXPECT(gi_load_relaxed(&gil.holder) == &mine);
+    EXPECT(!gi_gil_try_take(&gil, &other));
+    EXPECT(gi_load_relaxed(&gil.holder) == &mine);
+    gi_gil_drop(&gil);
+    EXPECT(gi_gil_try_take(&gil, NULL)); /* a visitor that need not be asked */
+    EXPECT(gi_load_relaxed(&gil.holder) == NULL);
+    gi_gil_drop(&gil);
+    gi_gil_take(&gil, &other, false);
+    EXPECT(!gi_gil_try_take(&gil, &mine));
+    gi_gil_drop(&gil);
+    EXPECT_EQ(get(&gil.takes), 3);
+    expect_free_and_quiet();
+}
+
+/* --- a runtime's own lock ----------------------------------------------------------------------------------------- */
+
+struct outer {
+    int held, acquired, released;
+};
+
+static void outer_acquire(void *ctx) {
+    struct outer *outer = ctx;
+    EXPECT_EQ(outer->held, 0);
+    outer->held = 1;
+    outer->acquired++;
+}
+
+static void outer_release(void *ctx) {
+    struct outer *outer = ctx;
+    EXPECT_EQ(outer->held, 1);
+    outer->held = 0;
+    outer->released++;
+}
+
+static int outer_held(void *ctx) { return ((const struct outer *)ctx)->held; }
+
+static void an_outer_lock_takes_its_place(void) {
+    struct outer outer = {0};
+    gi_asked asked = {0};
+    init(NEVER_NS);
+    gil.outer = (gi_outer_lock){&outer, outer_acquire, outer_release, outer_held};
+    EXPECT(!gi_gil_try_take(&gil, &asked));
+    gi_gil_take(&gil, &asked, false);
+    EXPECT_EQ(outer.acquired, 1);
+    gi_gil_take(&gil, &asked, false); /* held already: not twice */
+    EXPECT_EQ(outer.acquired, 1);
+    EXPECT(gi_gil_try_take(&gil, &asked));
+    gi_gil_yield(&gil, &asked); /* the runtime yields its lock by itself */
+    EXPECT_EQ(outer.released, 0);
+    gi_gil_drop(&gil);
+    EXPECT_EQ(outer.released, 1);
+    EXPECT_EQ(gi_load_relaxed(&gil.state), 0);
+    EXPECT_EQ(get(&gil.takes), 0);
+}
+
+/* --- exclusion and counts ----------------------------------------------------------------------------------------- */
+
+#define THREADS 5
+#define TURNS ROUNDS(20000)
+
+static size_t plain_counter; /* guarded by the lock, which is what is tested */
+static struct shared holders;
+
+struct worker {
+    size_t index;
+    gi_asked asked;
+    size_t yields;
+};
+
+static struct worker workers[THREADS];
+
+static void setup_workers(void) {
+    for (size_t i = 0; i < THREADS; i++) {
+        workers[i].index = i;
+    }
+}
+
+static void critical(void) {
+    EXPECT_EQ(shared_add(&holders, 1), 0);
+    plain_counter++;
+    EXPECT_EQ(shared_add(&holders, (size_t)-1), 1);
+}
+
+static void *take_work_drop(void *arg) {
+    struct worker *self = arg;
+    for (size_t i = 0; i < TURNS; i++) {
+        gi_gil_take(&gil, &self->asked, (self->index + i / 100) % 2 != 0);
+        critical();
+        if (i % 3 == self->index % 3 || asked_to_drop(&self->asked)) {
+            forget_request(&self->asked);
+            gi_gil_yield(&gil, &self->asked);
+            self->yields++;
+            critical();
+        }
+        gi_gil_drop(&gil);
+        while (i % 64 == 0 && !gi_gil_try_take(&gil, &self->asked)) {
+            sched_yield();
+        }
+        if (i % 64 == 0) {
+            critical();
+            gi_gil_drop(&gil);
+        }
+    }
+    return NULL;
+}
+
+static void one_holder_at_a_time_and_the_counts_add_up(void) {
+    static const uint64_t intervals[] = {1, SHORT_NS, GI_GIL_DEFAULT_INTERVAL_NS};
+    for (size_t i = 0; i < LENGTH(intervals); i++) {
+        gil = (gi_gil){.outer = {NULL, NULL, NULL, NULL}};
+        init(intervals[i]);
+        setup_workers();
+        plain_counter = 0;
+        threads_run(THREADS, take_work_drop, workers, sizeof(workers[0]));
+        uint64_t yields = 0, takes = THREADS * (TURNS + (TURNS + 63) / 64);
+        for (size_t t = 0; t < THREADS; t++) {
+            yields += workers[t].yields;
+            workers[t].yields = 0;
+        }
+        EXPECT_EQ(plain_counter, takes + yields);
+        /* A yield is a take if somebody waited. */
+        EXPECT_AT_MOST(takes, get(&gil.takes));
+        EXPECT_AT_MOST(get(&gil.takes), takes + yields);
+        EXPECT_AT_MOST(get(&gil.waits), get(&gil.takes));
+        EXPECT_AT_MOST(get(&gil.handoffs), get(&gil.waits));
+        expect_free_and_quiet();
+    }
+}
+
+/* --- turns for everyone ------------------------------------------------------------------------------------------- */
+
+#define TURNS_EACH ROUNDS(200)
+
+static size_t last_holder = THREADS; /* guarded by the lock, as below */
+static size_t turns[THREADS];        /* how often the lock came from another thread */
+static size_t threads_with_their_turns;
+
+/* The caller holds the lock.  True when everyone has had enough turns. */
+static bool count_turn(size_t index) {
+    if (last_holder != index) {
+        last_holder = index;
+        if (++turns[index] == TURNS_EACH) {
+            threads_with_their_turns++;
+        }
+    }
+    return threads_with_their_turns == THREADS;
+}
+
+static void *compute(void *arg) {
+    struct worker *self = arg;
+    gi_gil_take(&gil, &self->asked, false);
+    while (!count_turn(self->index)) {
+        if (asked_to_drop(&self->asked)) {
+            forget_request(&self->asked);
+            gi_gil_yield(&gil, &self->asked);
+        }
+    }
+    gi_gil_drop(&gil);
+    return NULL;
+}
+
+/* Comes and goes at once, so that it could barge for ever. */
+static void *come_and_go(void *arg) {
+    struct worker *self = arg;
+    for (bool done = false; !done;) {
+        gi_gil_take(&gil, &self->asked, true);
+        done = count_turn(self->index);
+        gi_gil_drop(&gil);
+    }
+    return NULL;
+}
+
+static void give_turns(size_t computing, uint64_t interval_ns) {
+    init(interval_ns);
+    setup_workers();
+    pthread_t threads[THREADS];
+    for (size_t i = 0; i < THREADS; i++) {
+        threads[i] = thread_start(i < computing ? compute : come_and_go, &workers[i]);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        thread_join(threads[i]);
+    }
+    expect_free_and_quiet();
+}
+
+static void everyone_who_computes_gets_turns(void) { give_turns(THREADS, SHORT_NS); }
+static void everyone_who_comes_and_goes_gets_turns(void) { give_turns(0, GI_GIL_DEFAULT_INTERVAL_NS); }
+static void one_who_computes_gets_turns_beside_many_who_come_and_go(void) { give_turns(1, SHORT_NS); }
+static void many_who_compute_give_turns_to_one_who_comes_and_goes(void) { give_turns(THREADS - 1, SHORT_NS); }
+static void both_kinds_get_turns(void) { give_turns(2, 50000); }
+
+/* --- who goes next ------------------------------------------------------------------------------------------------ */
+
+static char order[8]; /* guarded by the lock: the names of its holders */
+static size_t order_length;
+
+struct visitor {
+    char name;
+    bool early;
+    gi_asked asked;
+};
+
+static void *visit(void *arg) {
+    struct visitor *self = arg;
+    errno = 1000 + self->name;
+    gi_gil_take(&gil, &self->asked, self->early);
+    EXPECT_EQ(errno, 1000 + self->name);
+    order[order_length++] = self->name;
+    gi_gil_drop(&gil);
+    EXPECT_EQ(errno, 1000 + self->name);
+    return NULL;
+}
+
+static pthread_t queue(struct visitor *visitor, uint64_t waits_after) {
+    pthread_t thread = thread_start(visit, visitor);
+    WAIT_UNTIL(get(&gil.waits) == waits_after);
+    return thread;
+}
+
+static void expect_order(const char *expected) {
+    gi_asked asked = {0};
+    gi_gil_take(&gil, &asked, false);
+    order[order_length] = '\0';
+    if (strcmp(order, expected) != 0) {
+        expect_failed(__FILE__, __LINE__, "the order is %s, not %s", order, expected);
+    }
+    gi_gil_drop(&gil);
+}
+
+/* After a yield that was asked for another thread has run. */
+static void a_yield_hands_over(void) {
+    gi_asked asked = {0};
+    init(SHORT_NS);
+    for (uint64_t i = 0; i < ROUNDS(200); i++) {
+        order_length = 0;
+        gi_gil_take(&gil, &asked, false);
+        uint64_t handoffs = get(&gil.handoffs);
+        struct visitor visitor = {.name = 'v', .early = i % 2 != 0};
+        pthread_t thread = thread_start(visit, &visitor);
+        WAIT_UNTIL(asked_to_drop(&asked));
+        EXPECT_EQ(order_length, 0);
+        forget_request(&asked);
+        errno = 77;
+        gi_gil_yield(&gil, &asked);
+        EXPECT_EQ(errno, 77);
+        EXPECT_EQ(order_length, 1);
+        EXPECT(gi_load_relaxed(&gil.holder) == &asked);
+        EXPECT(get(&gil.handoffs) > handoffs);
+        gi_gil_drop(&gil);
+        thread_join(thread);
+    }
+    EXPECT(get(&gil.requests) >= ROUNDS(200));
+    expect_free_and_quiet();
+}
+
+/* A waiter that sleeps is woken by a plain drop; errno survives on both sides. */
+static void a_drop_wakes_a_waiter(void) {
+    gi_asked asked = {0};
+    init(NEVER_NS);
+    for (uint64_t i = 0; i < ROUNDS(200); i++) {
+        order_length = 0;
+        gi_gil_take(&gil, &asked, false);
+        struct visitor visitor = {.name = 'v', .early = false};
+        pthread_t thread = queue(&visitor, i + 1);
+        EXPECT(!asked_to_drop(&asked));
+        errno = 78;
+        gi_gil_drop(&gil);
+        EXPECT_EQ(errno, 78);
+        thread_join(thread);
+        EXPECT_EQ(order_length, 1);
+    }
+    EXPECT_EQ(get(&gil.takes), 2 * ROUNDS(200));
+    expect_free_and_quiet();
+}
+
+/* Whoever gave the lock up itself goes first and asks at once, though the interval is long; whom it interrupted comes
+   back next; who had to be asked waits for these. */
+static void an_early_waiter_goes_first(void) {
+    gi_asked asked = {0};
+    init(NEVER_NS);
+    gi_gil_take(&gil, &asked, false);
+    struct visitor late = {.name = 'l', .early = false}, early = {.name = 'e', .early = true};
+    pthread_t late_thread = queue(&late, 1), early_thread = queue(&early, 2);
+    WAIT_UNTIL(asked_to_drop(&asked));
+    forget_request(&asked);
+    gi_gil_yield(&gil, &asked);
+    order[order_length++] = 'm';
+    gi_gil_drop(&gil);
+    thread_join(late_thread);
+    thread_join(early_thread);
+    expect_order("eml");
+    expect_free_and_quiet();
+}
+
+/* Unless the other has waited for two intervals: then the order is that of arrival, and the interrupted one is last. */
+static void an_early_waiter_waits_for_a_late_one_that_waited_long(void) {
+    gi_asked asked = {0};
+    init(SHORT_NS);
+    gi_gil_take(&gil, &asked, false);
+    struct visitor late = {.name = 'l', .early = false}, early = {.name = 'e', .early = true};
+    pthread_t late_thread = queue(&late, 1);
+    WAIT_UNTIL(get(&gil.requests) >= 4); /* one an interval */
+    pthread_t early_thread = queue(&early, 2);
+    forget_request(&asked);
+    gi_gil_yield(&gil, &asked);
+    order[order_length++] = 'm';
+    gi_gil_drop(&gil);
+    thread_join(late_thread);
+    thread_join(early_thread);
+    EXPECT_EQ(order[0], 'l');
+    expect_free_and_quiet();
+}
+
+static void waiters_of_a_kind_go_in_order_of_arrival(void) {
+    gi_asked asked = {0};
+    for (int early = 0; early < 2; early++) {
+        gil = (gi_gil){.outer = {NULL, NULL, NULL, NULL}};
+        init(NEVER_NS);
+        order_length = 0;
+        gi_gil_take(&gil, &asked, false);
+        struct visitor visitors[4];
+        pthread_t threads[4];
+        for (size_t i = 0; i < 4; i++) {
+            visitors[i] = (struct visitor){.name = (char)('a' + i), .early = early != 0};
+            threads[i] = queue(&visitors[i], i + 1);
+        }
+        gi_gil_drop(&gil);
+        for (size_t i = 0; i < 4; i++) {
+            thread_join(threads[i]);
+        }
+        expect_order("abcd");
+        expect_free_and_quiet();
+    }
+}
+
+/* --- requests ----------------------------------------------------------------------------------------------------- */
+
+static void a_request_that_is_lost_is_repeated(void) {
+    gi_asked asked = {0};
+    for (int early = 0; early < 2; early++) {
+        gil = (gi_gil){.outer = {NULL, NULL, NULL, NULL}};
+        init(SHORT_NS);
+        gi_gil_take(&gil, &asked, false);
+        struct visitor visitor = {.name = 'v', .early = early != 0};
+        pthread_t thread = queue(&visitor, 1);
+        for (int i = 0; i < 5; i++) {
+            WAIT_UNTIL(asked_to_drop(&asked));
+            forget_request(&asked);
+        }
+        EXPECT(get(&gil.requests) >= 5);
+        gi_gil_drop(&gil);
+        thread_join(thread);
+        expect_free_and_quiet();
+    }
+}
+
+/* --- fork --------------------------------------------------------------------------------------------------------- */
+
+/* Forks while this thread holds the lock and others wait for it; true in the child, where nobody waits. */
+static bool in_child(struct visitor *visitors, pthread_t *threads, gi_asked *asked, pid_t *pid) {
+    init(NEVER_NS);
+    gi_gil_take(&gil, asked, false);
+    for (size_t i = 0; i < 3; i++) {
+        visitors[i] = (struct visitor){.name = (char)('a' + i), .early = i == 1};
+        threads[i] = queue(&visitors[i], i + 1);
+    }
+    gi_mutex_lock(&gil.queue);
+    *pid = fork();
+    gi_mutex_unlock(&gil.queue);
+    return *pid == 0;
+}
+
+static void expect_child_well(pid_t pid, pthread_t *threads) {
+    int status = 0;
+    EXPECT(pid > 0);
+    EXPECT_EQ(waitpid(pid, &status, 0), pid);
+    EXPECT_EQ(status, 0);
+    gi_gil_drop(&gil);
+    for (size_t i = 0; i < 3; i++) {
+        thread_join(threads[i]);
+    }
+    EXPECT_EQ(order_length, 3);
+    expect_free_and_quiet();
+}
+
+static void after_fork_the_childs_thread_holds_it(void) {
+    struct visitor visitors[3];
+    pthread_t threads[3];
+    gi_asked asked = {0}, other = {0};
+    pid_t pid;
+    if (in_child(visitors, threads, &asked, &pid)) {
+        gi_gil_after_fork_child(&gil, &asked);
+        EXPECT(gi_load_relaxed(&gil.holder) == &asked);
+        EXPECT(!gi_gil_try_take(&gil, &other));
+        gi_gil_yield(&gil, &asked); /* to nobody */
+        gi_gil_drop(&gil);
+        expect_free_and_quiet();
+        EXPECT(gi_gil_try_take(&gil, &other));
+        gi_gil_drop(&gil);
+        gi_gil_take(&gil, &asked, true);
+        gi_gil_drop(&gil);
+        expect_free_and_quiet();
+        _exit(0);
+    }
+    expect_child_well(pid, threads);
+}
+
+static void after_fork_nobody_holds_it(void) {
+    struct visitor visitors[3];
+    pthread_t threads[3];
+    gi_asked asked = {0}, other = {0};
+    pid_t pid;
+    if (in_child(visitors, threads, &asked, &pid)) {
+        gi_gil_after_fork_child(&gil, NULL);
+        expect_free_and_quiet();
+        gi_gil_take(&gil, &other, false);
+        EXPECT(gi_load_relaxed(&gil.holder) == &other);
+        gi_gil_drop(&gil);
+        expect_free_and_quiet();
+        _exit(0);
+    }
+    expect_child_well(pid, threads);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        IN_CHILD(take_and_drop),
+        IN_CHILD(try_take_never_waits),
+        IN_CHILD(an_outer_lock_takes_its_place),
+        IN_CHILD(one_holder_at_a_time_and_the_counts_add_up),
+        IN_CHILD(everyone_who_computes_gets_turns),
+        IN_CHILD(everyone_who_comes_and_goes_gets_turns),
+        IN_CHILD(one_who_computes_gets_turns_beside_many_who_come_and_go),
+        IN_CHILD(many_who_compute_give_turns_to_one_who_comes_and_goes),
+        IN_CHILD(both_kinds_get_turns),
+        IN_CHILD(a_yield_hands_over),
+        IN_CHILD(a_drop_wakes_a_waiter),
+        IN_CHILD(an_early_waiter_goes_first),
+        IN_CHILD(an_early_waiter_waits_for_a_late_one_that_waited_long),
+        IN_CHILD(waiters_of_a_kind_go_in_order_of_arrival),
+        IN_CHILD(a_request_that_is_lost_is_repeated),
+        IN_CHILD(after_fork_the_childs_thread_holds_it),
+        IN_CHILD(after_fork_nobody_holds_it),
+    };
+    return cmocka_run_group_tests_name("gil", tests, NULL, NULL);
+}
