@@ -64,18 +64,42 @@ static void use_arenas(size_t calls) {
     EXPECT_EQ(arena_source_alive(&source), 0);
 }
 
+/* Sanitizers pay for each page that is touched, so with them not every k starts from nothing; see the test after this. */
+#define NEXT(k) ((UNDER_TSAN || UNDER_ASAN) && (k) >= 20 ? 20 : 1)
+
 /* The k-th arena is refused, for each k: the request is served from the raw domain, all others as ever. */
 static void the_kth_arena_is_refused(void) {
     arena_source_init(&source);
     arena_source_install(&source);
     PyGILState_STATE was = PyGILState_Ensure();
-    for (size_t k = 1; k <= FAILURES; k++) {
+    for (size_t k = 1; k <= FAILURES; k += NEXT(k)) {
         source.fail_at = source.calls + k;
         use_arenas(k + 1);
     }
     EXPECT_EQ(gilloc_check(), 0);
     PyGILState_Release(was);
     EXPECT(source.calls > source.given);
+    arena_source_fini(&source);
+}
+
+/* With each number of arenas alive, from none to 200, the next one is refused once. */
+static void each_arena_is_refused_once(void) {
+    arena_source_init(&source);
+    arena_source_install(&source);
+    PyGILState_STATE was = PyGILState_Ensure();
+    struct link *first = NULL;
+    size_t count = 0;
+    for (size_t k = 1; k <= FAILURES; k++) {
+        source.fail_at = source.calls + 1;
+        while (source.given < k) {
+            first = push(first, count++);
+        }
+    }
+    EXPECT(source.calls >= 2 * FAILURES);
+    EXPECT_EQ(gilloc_check(), 0);
+    pop_all(first, count);
+    memory_expect_all_back();
+    PyGILState_Release(was);
     arena_source_fini(&source);
 }
 
@@ -140,9 +164,11 @@ static void the_kth_raw_call_is_refused(void) {
 
 #if !UNDER_ASAN && !UNDER_TSAN
 /* The system itself has no more.  Not under ASan and TSan, which die of a limit on the address space. */
-static void the_address_space_is_full(void) {
+static void fill_the_address_space(gilloc_mode mode) {
+    /* Before the library's first call, which reserves what it may. */
     const struct rlimit limit = {(rlim_t)256 << 20, (rlim_t)256 << 20};
     EXPECT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+    EXPECT_EQ(gilloc_set_mode(mode), 0);
     PyGILState_STATE was = PyGILState_Ensure();
     for (int round = 0; round < 3; round++) {
         struct link *first = NULL;
@@ -169,6 +195,9 @@ static void the_address_space_is_full(void) {
     memory_expect_all_back();
     PyGILState_Release(was);
 }
+
+static void the_address_space_is_full(void) { fill_the_address_space(GILLOC_MODE_GIL); }
+static void the_address_space_is_full_in_free_mode(void) { fill_the_address_space(GILLOC_MODE_FREE); }
 #endif
 
 /* --- memory goes back --------------------------------------------------------------------------------------------- */
@@ -194,10 +223,10 @@ static void empty_arenas_go_back(void) {
         for (size_t i = 0; i < count; i++) {
             PyObject_Free(blocks[i]);
         }
-        /* Without being asked, all but a few go. */
+        /* Without being asked, all but a few go: one to spare, and what the caches of the sizes so far pin. */
         gilloc_stats empty = memory_stats();
         EXPECT_EQ(empty.small_blocks, 0);
-        EXPECT_AT_MOST(empty.arenas, 4);
+        EXPECT_AT_MOST(empty.arenas, 4 + s);
         EXPECT(empty.arenas_released > start.arenas_released);
         EXPECT(empty.bytes_to_system > start.bytes_to_system);
     }
@@ -240,7 +269,7 @@ static void empty_pools_of_busy_arenas_go_back(void) {
     EXPECT_AT_MOST(sparse.pools, kept);
     size_t committed = sparse.bytes_from_system - sparse.bytes_to_system;
     size_t all = full.bytes_from_system - full.bytes_to_system;
-    EXPECT_AT_MOST(committed, all / 8);
+    EXPECT_AT_MOST(committed, all / 8 + ARENA_SIZE); /* the last arena may not have been filled */
     for (size_t i = 0; i < kept; i++) {
         EXPECT_EQ(blocks[i][63], 1);
         PyObject_Free(blocks[i]);
@@ -349,10 +378,12 @@ static void a_fixed_live_set_is_replaced(void) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(the_kth_arena_is_refused),
+        IN_BOTH_MODES(each_arena_is_refused_once),
         IN_BOTH_MODES(all_from_the_kth_arena_are_refused),
         IN_BOTH_MODES(the_kth_raw_call_is_refused),
 #if !UNDER_ASAN && !UNDER_TSAN
-        IN_BOTH_MODES(the_address_space_is_full),
+        IN_OPEN_MODE(the_address_space_is_full),
+        IN_OPEN_MODE(the_address_space_is_full_in_free_mode),
 #endif
         IN_BOTH_MODES(empty_arenas_go_back),
         IN_BOTH_MODES(empty_pools_of_busy_arenas_go_back),
