@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rcu_test.c - a grace period waits for whoever is online, and for nobody else; and starts no thread.
+ *   "It waits" is shown in two ways: a thread in gi_rcu_synchronize() is seen asleep and not back, and the plain words
+ *   that it writes afterwards are read before by the online thread (ThreadSanitizer sees whether that is ordered).
+ */
+#include "concurrency/rcu.h"
+
+#include <stdlib.h>
+
+#include "concurrency/atomic.h"
+#include "tests/concurrency/unit.h"
+#include "tests/support/sanitizer.h"
+#include "tests/support/shared.h"
+#include "tests/support/threads.h"
+
+/* --- one thread that waits ---------------------------------------------------------------------------------------- */
+
+static struct shared waiter_id, waiter_done;
+
+static void *synchronize(void *arg) {
+    (void)arg;
+    gi_rcu_register();
+    shared_set(&waiter_id, (size_t)unit_thread_id());
+    gi_rcu_synchronize();
+    shared_set(&waiter_done, 1);
+    gi_rcu_unregister();
+    return NULL;
+}
+
+/* Starts a grace period in another thread, which waits for this one, who is online.  It sleeps only in the end, so that
+   it is seen asleep again and again before it is believed. */
+static pthread_t start_waiter(void) {
+    shared_set(&waiter_id, 0);
+    shared_set(&waiter_done, 0);
+    pthread_t thread = thread_start(synchronize, NULL);
+    WAIT_UNTIL(shared_get(&waiter_id) != 0);
+    for (int seen = 0; seen < 20; sched_yield()) {
+        EXPECT_EQ(shared_get(&waiter_done), 0);
+        seen += unit_thread_sleeps((int)shared_get(&waiter_id));
+    }
+    EXPECT_EQ(shared_get(&waiter_done), 0);
+    return thread;
+}
+
+static void finish_waiter(pthread_t thread) {
+    thread_join(thread);
+    EXPECT_EQ(shared_get(&waiter_done), 1);
+}
+
+static void a_grace_period_waits_until_the_online_thread_is_quiescent(void) {
+    gi_rcu_register();
+    gi_rcu_online();
+    for (size_t i = 0; i < 20; i++) {
+        pthread_t thread = start_waiter();
+        gi_rcu_quiescent();
+        finish_waiter(thread);
+    }
+    gi_rcu_offline();
+    gi_rcu_unregister();
+}
+
+static void a_grace_period_waits_until_the_online_thread_is_offline(void) {
+    gi_rcu_register();
+    for (size_t i = 0; i < 20; i++) {
+        gi_rcu_online();
+        pthread_t thread = start_waiter();
+        gi_rcu_offline();
+        finish_waiter(thread);
+    }
+    gi_rcu_unregister();
+}
+
+static void a_grace_period_waits_until_the_online_thread_unregisters(void) {
+    gi_rcu_register();
+    gi_rcu_online();
+    pthread_t thread = start_waiter();
+    gi_rcu_unregister();
+    finish_waiter(thread);
+}
+
+/* --- threads that do not delay it --------------------------------------------------------------------------------- */
+
+static void offline_threads_do_not_delay(void) {
+    gi_rcu_register(); /* and is offline by that */
+    for (size_t i = 0; i < ROUNDS(1000); i++) {
+        gi_rcu_synchronize();
+    }
+    thread_join(thread_start(synchronize, NULL)); /* this thread does nothing for it */
+    EXPECT_EQ(shared_get(&waiter_done), 1);
+    gi_rcu_online();
+    gi_rcu_offline();
+    thread_join(thread_start(synchronize, NULL));
+    gi_rcu_unregister();
+    thread_join(thread_start(synchronize, NULL));
+}
+
+static void an_online_caller_is_quiescent_by_it(void) {
+    gi_rcu_register();
+    gi_rcu_online();
+    for (size_t i = 0; i < ROUNDS(1000); i++) {
+        gi_rcu_synchronize();
+    }
+    /* And online afterwards: others wait for it. */
+    pthread_t thread = start_waiter();
+    gi_rcu_quiescent();
+    finish_waiter(thread);
+    gi_rcu_offline();
+    gi_rcu_unregister();
+}
+
+/* --- what it is for ----------------------------------------------------------------------------------------------- */
+
+#define READERS 3
+#define GRACE_PERIODS ROUNDS(2000)
+
+typedef struct node {
+    size_t alive; /* plain: 1, and 0 only after a grace period without it */
+} node;
+
+static gi_atomic(node *) current;
+static struct shared writing;
+
+static void *read_nodes(void *arg) {
+    size_t *reads = arg;
+    gi_rcu_register();
+    while (shared_get(&writing) != 0) {
+        gi_rcu_online();
+        for (int i = 0; i < 50; i++) {
+            /* order(test): acquire; pairs with release in replace_nodes(). */
+            const node *at = gi_load_acquire(&current);
+            for (int j = 0; j < 3; j++) {
+                EXPECT_EQ(at->alive, 1);
+            }
+            (*reads)++;
+            if (i % 8 == 0) {
+                sched_yield();
+            }
+            EXPECT_EQ(at->alive, 1);
+            gi_rcu_quiescent();
+        }
+        gi_rcu_offline();
+    }
+    gi_rcu_unregister();
+    return NULL;
+}
+
+static node *new_node(void) {
+    node *made = malloc(sizeof(node));
+    EXPECT(made != NULL);
+    made->alive = 1;
+    return made;
+}
+
+static void *replace_nodes(void *arg) {
+    (void)arg;
+    gi_rcu_register();
+    for (size_t i = 0; i < GRACE_PERIODS; i++) {
+        node *old = gi_load_relaxed(&current);
+        /* order(test): release; pairs with acquire in read_nodes(). */
+        gi_store_release(&current, new_node());
+        gi_rcu_synchronize();
+        old->alive = 0;
+        free(old);
+    }
+    shared_set(&writing, 0);
+    gi_rcu_unregister();
+    return NULL;
+}
+
+static void what_readers_see_stays_valid(void) {
+    size_t reads[READERS][8] = {{0}}; /* a cache line each */
+    pthread_t readers[READERS];
+    gi_store_relaxed(&current, new_node());
+    shared_set(&writing, 1);
+    for (size_t i = 0; i < READERS; i++) {
+        readers[i] = thread_start(read_nodes, reads[i]);
+    }
+    thread_join(thread_start(replace_nodes, NULL));
+    for (size_t i = 0; i < READERS; i++) {
+        thread_join(readers[i]);
+    }
+    free(gi_load_relaxed(&current));
+}
+
+/* --- threads, fork ------------------------------------------------------------------------------------------------ */
+
+static struct shared stay;
+
+static void *stay_online(void *arg) {
+    (void)arg;
+    gi_rcu_register();
+    gi_rcu_online();
+    shared_set(&stay, 1);
+    while (shared_get(&stay) == 1) {
+        gi_rcu_quiescent();
+        sched_yield();
+    }
+    gi_rcu_unregister();
+    return NULL;
+}
+
+static void no_thread_is_started(void) {
+    pthread_t other = thread_start(stay_online, NULL); /* a sanitizer may start one of its own with the first */
+    WAIT_UNTIL(shared_get(&stay) == 1);
+    int before = unit_threads();
+    gi_rcu_register();
+    gi_rcu_online();
+    for (int i = 0; i < 100; i++) {
+        gi_rcu_quiescent();
+        gi_rcu_synchronize();
+    }
+    gi_rcu_offline();
+    gi_rcu_synchronize();
+    gi_rcu_unregister();
+    EXPECT_EQ(unit_threads(), before);
+    shared_set(&stay, 2);
+    thread_join(other);
+}
+
+static void *register_and_unregister(void *arg) {
+    struct shared *registered = arg;
+    gi_rcu_register();
+    shared_set(registered, 1);
+    gi_rcu_unregister();
+    return NULL;
+}
+
+static void nobody_registers_around_a_fork(void) {
+    struct shared registered = {0};
+    gi_rcu_before_fork();
+    pthread_t thread = thread_start(register_and_unregister, &registered);
+    for (int i = 0; i < 1000; i++) {
+        EXPECT_EQ(shared_get(&registered), 0);
+        sched_yield();
+    }
+    gi_rcu_after_fork();
+    thread_join(thread);
+    EXPECT_EQ(shared_get(&registered), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        IN_CHILD(a_grace_period_waits_until_the_online_thread_is_quiescent),
+        IN_CHILD(a_grace_period_waits_until_the_online_thread_is_offline),
+        IN_CHILD(a_grace_period_waits_until_the_online_thread_unregisters),
+        IN_CHILD(offline_threads_do_not_delay),
+        IN_CHILD(an_online_caller_is_quiescent_by_it),
+        IN_CHILD(what_readers_see_stays_valid),
+        IN_CHILD(no_thread_is_started),
+        IN_CHILD(nobody_registers_around_a_fork),
+    };
+    return cmocka_run_group_tests_name("rcu", tests, NULL, NULL);
+}
