@@ -86,11 +86,12 @@ static void list_remove(struct gi_waiter *waiter) {
 
 /* Who goes next, or NULL. */
 static struct gi_waiter *first_locked(const gi_gil *gil, uint64_t now) {
-    struct gi_waiter *late = gil->late.first;
-    if (gil->early.first == NULL || (late != NULL && now - late->since > 2 * gi_load_relaxed(&gil->interval_ns))) {
+    struct gi_waiter *early = gil->early.first, *late = gil->late.first;
+    if (early == NULL) {
         return late;
     }
-    return gil->early.first;
+    bool overdue = late != NULL && now > late->since + 2 * gi_load_relaxed(&gil->interval_ns);
+    return overdue && late->since < early->since ? late : early;
 }
 
 /* Brings `ripe_at` in line with the queue, and WAITERS if the queue is empty. */

@@ -14,7 +14,8 @@
  *        lock has not changed hands for TENURE_NS.  The second half keeps throughput: with it, at most 2,000
  *        hand-overs a second; a strict order of arrival costs one for each take.
  *     3. A thread that gave the lock up of its own accord (to wait for something) asks at once when it returns, and
- *        goes before those that had to be asked, unless one of these has waited for two intervals: no convoy.
+ *        goes before those that had to be asked, unless one of these came first and has waited for two intervals: no
+ *        convoy.
  *        The holder that it interrupts comes back next.
  *
  *   may run at once    take   drop   yield   ask

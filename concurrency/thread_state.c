@@ -117,12 +117,11 @@ void gi_registry_init(gi_registry *registry) {
     gi_mutex_init(&registry->mutex, GI_RANK_REGISTRY);
 }
 
-void gi_thread_state_init(gi_thread_state *state, gi_registry *registry) {
+static void list_locked(gi_thread_state *state, gi_registry *registry) {
     gi_store_relaxed(&state->asked.bits, 0);       /* relaxed: a late request is harmless, a lost one is repeated */
     gi_store_relaxed(&state->status, GI_DETACHED); /* relaxed: published by whoever hands the state on */
     state->early = false;
     state->registry = registry;
-    gi_mutex_lock(&registry->mutex);
     gi_counter_add(&registry->count, 1);
     gi_counter_add(&registry->ever, 1);
     state->number = gi_load_relaxed(&registry->ever);
@@ -132,10 +131,26 @@ void gi_thread_state_init(gi_thread_state *state, gi_registry *registry) {
         state->next->prev = state;
     }
     registry->first = state;
+}
+
+gi_thread_state *gi_thread_state_reuse(gi_registry *registry) {
+    gi_mutex_lock(&registry->mutex);
+    gi_thread_state *state = registry->spare;
+    if (state != NULL) {
+        registry->spare = state->next;
+        list_locked(state, registry);
+    }
+    gi_mutex_unlock(&registry->mutex);
+    return state;
+}
+
+void gi_thread_state_init(gi_thread_state *state, gi_registry *registry) {
+    gi_mutex_lock(&registry->mutex);
+    list_locked(state, registry);
     gi_mutex_unlock(&registry->mutex);
 }
 
-void gi_thread_state_fini(gi_thread_state *state) {
+void gi_thread_state_fini(gi_thread_state *state, bool keep) {
     gi_registry *registry = state->registry;
     gi_mutex_lock(&registry->mutex);
     gi_counter_sub(&registry->count, 1);
@@ -143,6 +158,10 @@ void gi_thread_state_fini(gi_thread_state *state) {
         state->next->prev = state->prev;
     }
     *(state->prev != NULL ? &state->prev->next : &registry->first) = state->next;
+    if (keep) {
+        state->next = registry->spare;
+        registry->spare = state;
+    }
     gi_mutex_unlock(&registry->mutex);
 }
 
@@ -156,13 +175,7 @@ void gi_registry_lock_before_fork(gi_registry *registry) { gi_mutex_lock(&regist
 
 void gi_registry_lock_after_fork(gi_registry *registry) { gi_mutex_unlock(&registry->gil.queue); }
 
-void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state, gi_thread_state *kept) {
-    kept = state != NULL ? state : kept;
-    registry->first = kept;
-    if (kept != NULL) {
-        kept->next = kept->prev = NULL;
-    }
-    gi_store_relaxed(&registry->count, kept != NULL); /* relaxed: the child has one thread */
+void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state) {
     if (!gi_registry_is_free(registry) && registry->gil.outer.acquire == NULL) {
         gi_gil_after_fork_child(&registry->gil, state != NULL ? &state->asked : NULL);
     }

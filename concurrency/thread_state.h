@@ -10,8 +10,9 @@
  *   period is over at once.  Attached in GIL-free mode: online; detached is offline.
  *   A state belongs to no operating-system thread while it is detached: it may be attached by another than before.
  *
- *   The caller supplies the storage, and never gives it back to the system (gil.h: gi_asked).
- *   Locks   registry.mutex (GI_RANK_REGISTRY) for the list.
+ *   The caller supplies the storage, once: it is never given back to the system (gil.h: gi_asked), but kept as spare
+ *   and used again.
+ *   Locks   registry.mutex (GI_RANK_REGISTRY) for the lists.
  *   Orders  attach: a state detached in one thread and attached in another (GIL-free mode; in gil mode the lock does
  *           it).
  */
@@ -40,7 +41,7 @@ typedef struct gi_thread_state {
 typedef struct gi_registry {
     gi_gil gil;
     gi_mutex mutex;
-    gi_thread_state *first;            /* guarded by mutex */
+    gi_thread_state *first, *spare;    /* guarded by mutex; spare ones are linked by next */
     gi_counter count, ever;            /* guarded by mutex; read by anyone */
     gi_atomic(uint32_t) free_threaded; /* relaxed: constant after the first thread state; 1: GIL-free mode */
 } gi_registry;
@@ -51,10 +52,12 @@ static inline bool gi_registry_is_free(const gi_registry *registry) {
     return gi_load_relaxed(&registry->free_threaded) != 0;
 }
 
-/* A new, detached state in the registry. */
+/* A spare state, detached and in the registry again, or NULL. */
+gi_thread_state *gi_thread_state_reuse(gi_registry *registry);
+/* New storage, zeroed: a detached state in the registry. */
 void gi_thread_state_init(gi_thread_state *state, gi_registry *registry);
-/* Takes a detached state out of the registry. */
-void gi_thread_state_fini(gi_thread_state *state);
+/* Takes a detached state out of the registry; it is spare, or lost (`keep` false). */
+void gi_thread_state_fini(gi_thread_state *state, bool keep);
 
 /* Attaches this operating-system thread by `state`; waits for the lock in gil mode.  False, at once, if `state` is
    attached already. */
@@ -77,9 +80,9 @@ void gi_registry_before_fork(gi_registry *registry);
 void gi_registry_after_fork(gi_registry *registry);
 void gi_registry_lock_before_fork(gi_registry *registry);
 void gi_registry_lock_after_fork(gi_registry *registry);
-/* In the child of a fork, by its only thread, attached by `state` (NULL: detached; then `kept`, which may be NULL, is
-   its detached state): every other state is out of the registry.  Between before_fork and after_fork. */
-void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state, gi_thread_state *kept);
+/* In the child of a fork, by its only thread, attached by `state` (NULL: detached), after after_fork: the lock is its
+   own or free, nobody waits. */
+void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state);
 
 /* Invariants R1 (the list is well linked), R2 (the count is its length), R3 (in gil mode with our own lock at most one
    state is attached).  0 or -1. */

@@ -22,9 +22,15 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block); }
 
 /* --- mem and object --------------------------------------------------------------------------- */
 
+/* One call, in tail position: the fast path needs no frame. */
+static __attribute__((noinline)) void *malloc_else(unsigned kind, PyMemAllocatorDomain domain, size_t size) {
+    void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);
+    return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);
+}
+
 static inline void *malloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t size) {
     void *block = gi_object_malloc_fast(kind, &gi_limits[kind], size);
-    return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);
+    return gi_likely(block != NULL) ? block : malloc_else(kind, domain, size);
 }
 
 static inline void *calloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t count, size_t size) {

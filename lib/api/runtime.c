@@ -19,6 +19,7 @@
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/domain.h"
 #include "lib/os/os_memory.h"
+#include "lib/os/raw_alloc.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -34,7 +35,6 @@ gi_atomic(uint32_t) gi_runtime_is_ready;
 __thread gi_this_thread gi_this;
 
 static gi_mutex runtime_mutex = GI_MUTEX_INIT(GI_RANK_RUNTIME);
-static PyThreadState *spare;   /* guarded by runtime_mutex */
 static pthread_key_t ends_key; /* constant once ready */
 static __thread bool fork_prepared
     __attribute__((tls_model("initial-exec"))); /* between before and after, this thread */
@@ -94,40 +94,31 @@ void gi_runtime_ready_slow(void) {
 
 /* --- thread states ---------------------------------------------------------------------------- */
 
+static PyThreadState *state_of(gi_thread_state *thread) {
+    return (PyThreadState *)(void *)((char *)thread - offsetof(struct _ts, thread));
+}
+
 PyThreadState *gi_runtime_new(void) {
     gi_runtime_ready();
-    gi_mutex_lock(&runtime_mutex);
-    PyThreadState *state = spare;
-    if (state != NULL) {
-        spare = state->next_spare;
-    }
-    gi_mutex_unlock(&runtime_mutex);
-    if (state == NULL) {
-        state = gi_os_meta_alloc(sizeof(struct _ts));
+    gi_thread_state *reused = gi_thread_state_reuse(registry());
+    PyThreadState *state = reused != NULL ? state_of(reused) : gi_os_meta_alloc(sizeof(struct _ts));
+    if (reused == NULL) {
         if (state == NULL || !gi_cache_init(&state->cache, &state->thread.asked)) {
             return NULL;
         }
+        gi_thread_state_init(&state->thread, registry());
     }
     state->interpreter = &gi_main_interpreter;
     state->ensured = 0;
     state->made_by_ensure = false;
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
-    gi_thread_state_init(&state->thread, registry());
     return state;
-}
-
-static void keep_spare(PyThreadState *state) {
-    gi_mutex_lock(&runtime_mutex);
-    state->next_spare = spare;
-    spare = state;
-    gi_mutex_unlock(&runtime_mutex);
 }
 
 void gi_runtime_delete(PyThreadState *state, const char *function) {
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
     gi_cache_end(&state->cache, function);
-    gi_thread_state_fini(&state->thread);
-    keep_spare(state);
+    gi_thread_state_fini(&state->thread, true);
 }
 
 PyThreadState *gi_runtime_gilstate(void) {
@@ -251,10 +242,15 @@ static gi_thread_cache *attach_itself(void) {
 
 static bool lock_held(void) { return !gi_runtime_has_outer_lock() || gi_runtime_outer_held(); }
 
+static size_t raw_usable_size(const void *block) {
+    return gi_domain_is_replaced(PYMEM_DOMAIN_RAW) ? 0 : gi_raw_usable_size((void *)block);
+}
+
 const gi_object_upcalls gi_object_up = {
     .ready = gi_runtime_ready,
     .attach_itself = attach_itself,
     .lock_held = lock_held,
+    .raw_usable_size = raw_usable_size,
     .raw_malloc = PyMem_RawMalloc,
     .raw_calloc = PyMem_RawCalloc,
     .raw_realloc = PyMem_RawRealloc,
@@ -299,14 +295,16 @@ void gi_runtime_after_fork_child(void) {
     PyThreadState *mine = gi_runtime_current(), *kept = mine != NULL ? mine : gi_runtime_gilstate();
     /* Who holds our lock knows that nobody else was inside a cache; else those that were detached were not. */
     bool alone = mine != NULL && !gi_runtime_is_free() && !gi_runtime_has_outer_lock();
-    for (gi_thread_state *other = registry()->first; other != NULL; other = other->next) {
-        PyThreadState *state = (PyThreadState *)(void *)((char *)other - offsetof(struct _ts, thread));
-        bool outside = alone || gi_load_relaxed(&other->status) == GI_DETACHED; /* relaxed: the child has one thread */
-        if (state != kept && outside && gi_cache_end_after_fork(&state->cache, gi_runtime_is_free(), "fork")) {
-            keep_spare(state);
+    gi_registry_after_fork_child(registry(), mine != NULL ? &mine->thread : NULL);
+    for (gi_thread_state *other = registry()->first, *next; other != NULL; other = next) {
+        next = other->next;
+        PyThreadState *state = state_of(other);
+        if (state != kept) {
+            bool outside = alone || gi_load_relaxed(&other->status) == GI_DETACHED; /* relaxed: one thread is left */
+            bool ended = gi_cache_end_after_fork(&state->cache, outside, gi_runtime_is_free(), "fork");
+            gi_thread_state_fini(other, ended);
         }
     }
-    gi_registry_after_fork_child(registry(), mine != NULL ? &mine->thread : NULL, kept != NULL ? &kept->thread : NULL);
 }
 
 /* fork() without the public functions around it gets the same by handlers; with them, these have nothing to do. */

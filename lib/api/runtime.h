@@ -10,7 +10,7 @@
  *
  *   A thread state and its cache are one piece of memory, used again by other threads and never given back.
  *   Owner   a thread state belongs to the thread attached by it, else to whoever holds its pointer.
- *   Locks   runtime (GI_RANK_RUNTIME) for first use, mode, the caller's lock, spare thread states.
+ *   Locks   runtime (GI_RANK_RUNTIME) for first use, mode, the caller's lock.
  *   Orders  ready: what first use has set up is seen by whoever sees that it is done.
  */
 #ifndef GI_RUNTIME_H
@@ -34,7 +34,6 @@ struct _ts {
     gi_atomic(const void *) bound;   /* relaxed: the thread whose PyGILState_Ensure() uses this state, by its TLS */
     uint32_t ensured;                /* owner-only: PyGILState_Ensure() calls not yet released */
     bool made_by_ensure;             /* owner-only */
-    struct _ts *next_spare;          /* guarded by the runtime's mutex */
 };
 
 extern struct _is gi_main_interpreter GI_INTERNAL;

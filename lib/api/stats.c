@@ -2,8 +2,8 @@
 /*
  * stats.c [L6] - figures and checks: adds up what each owner counts in its slow paths.
  *   Owner   none: it reads counters of others, relaxed, and walks the lists of caches that are quiet.
- *   A cache is quiet for the caller if it is the caller's own, or if the caller has claimed it (lib/cache/heap.h) for the
- *   time of the walk; in gil mode, where attaching does not look at claims, the caller must hold the lock as well.
+ *   A cache is quiet for the caller if it is the caller's own, or if the caller has claimed it (lib/cache/heap.h) for
+ *   the time of the walk; in gil mode, where attaching does not look at claims, the caller must hold the lock as well.
  */
 #include <gilloc/gilloc.h>
 #include <string.h>
@@ -37,7 +37,7 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
     sum->remote_frees += gi_load_relaxed(&cache->remote_frees);
     sum->remote_batches += gi_load_relaxed(&cache->remote_batches);
     bool mine = cache == sum->mine;
-    bool claimed = !mine && sum->may_claim && gi_heap_try_claim(&cache->own);
+    bool claimed = !mine && sum->may_claim && !cache->own.lost && gi_heap_try_claim(&cache->own);
     if (mine || claimed) {
         int64_t cached = gi_cache_count_free(cache);
         sum->broken |= cached < 0 ? -1 : 0;

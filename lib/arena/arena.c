@@ -244,6 +244,11 @@ static bool arena_new(void) {
     return true;
 }
 
+/* What of an arena has not been given back yet. */
+static size_t held_bytes(const gi_arena *arena) {
+    return GI_ARENA_SIZE - (size_t)__builtin_popcount(arena->returned) * GI_POOL_SIZE;
+}
+
 /* Takes a wholly free arena out of the manager; arena_return() then gives it back without the lock. */
 static void arena_remove_locked(gi_arena *arena) {
     set_masks_locked(arena, arena->free, 0);
@@ -254,7 +259,7 @@ static void arena_remove_locked(gi_arena *arena) {
     (void)right;
     gi_counter_sub(&gi_arena_stats_now.arenas, 1);
     gi_counter_add(&gi_arena_stats_now.released, 1);
-    gi_counter_add(&gi_arena_stats_now.bytes_to_system, GI_ARENA_SIZE);
+    gi_counter_add(&gi_arena_stats_now.bytes_to_system, held_bytes(arena));
 }
 
 static void arena_return(gi_arena *arena) {
@@ -289,6 +294,7 @@ static size_t decommit_locked(gi_arena *arena) {
     }
     gi_mutex_lock(&arena_mutex);
     set_masks_locked(arena, arena->free | dirty, arena->dirty | refused);
+    arena->returned |= dirty & ~refused;
     gi_counter_add(&gi_arena_stats_now.bytes_to_system, bytes);
     return bytes;
 }
@@ -321,6 +327,10 @@ gi_pool *gi_arena_acquire_pool(unsigned size_class, unsigned kind, uint32_t word
     uint32_t bit = choice & (0u - choice);
     bool zero = arena->ours && (arena->dirty & bit) == 0;
     set_masks_locked(arena, arena->free & ~bit, arena->dirty & ~bit);
+    if ((arena->returned & bit) != 0) {
+        arena->returned &= ~bit;
+        gi_counter_add(&gi_arena_stats_now.bytes_from_system, GI_POOL_SIZE);
+    }
     gi_mutex_unlock(&arena_mutex);
     gi_pool *pool = gi_address_pool(arena->pools->memory + (size_t)__builtin_ctz(bit) * GI_POOL_SIZE);
     gi_pool_init(pool, size_class, kind, zero);
@@ -370,10 +380,10 @@ size_t gi_arena_purge(void) {
         if (arena == NULL) {
             break;
         }
+        bytes += held_bytes(arena);
         arena_remove_locked(arena);
         gi_mutex_unlock(&arena_mutex);
         arena_return(arena);
-        bytes += GI_ARENA_SIZE;
         gi_mutex_lock(&arena_mutex);
     }
     /* As many as there are, so that it ends though the system refuses and pools stay dirty. */

@@ -43,7 +43,7 @@ struct gi_arena {
     char *memory;                      /* constant: as the allocator gave it */
     gi_pool *pools;                    /* constant: the first one's descriptor */
     gi_arena_allocator allocator;      /* constant: where it goes back to */
-    uint32_t free, dirty;              /* guarded by arena: a bit a pool */
+    uint32_t free, dirty, returned;    /* guarded by arena: a bit a pool; returned: decommitted, and not used since */
     uint16_t free_count, pool_count;   /* guarded by arena; pool_count constant */
     bool ours;                         /* constant: from the default allocator: zero at first, may be decommitted */
 };

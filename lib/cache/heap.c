@@ -30,6 +30,9 @@ static int check_pool(gi_pool *pool, void *arg) {
     check_sum *sum = arg;
     uint32_t word = gi_load_relaxed(gi_address_word(pool->memory)); /* relaxed: the world is quiet */
     gi_heap *heap = gi_heap_of_number(gi_word_heap(word));
+    if (heap != NULL && heap->lost) {
+        return 0;
+    }
     sum->pools[0]++;
     sum->taken[0] += pool->taken;
     if (heap == NULL || gi_word_kind(word) != pool->kind || gi_word_class(word) != pool->size_class) {
@@ -74,6 +77,9 @@ int gi_heap_check_all(void) {
     uint32_t last = gi_heap_last_number();
     for (uint32_t number = GI_HEAP_SHARED_NUMBER; number <= last; number++) {
         const gi_heap *heap = gi_heap_of_number(number);
+        if (heap->lost) {
+            continue;
+        }
         sum.pools[1] += gi_load_relaxed(&heap->pools); /* relaxed: the world is quiet */
         sum.taken[1] += gi_load_relaxed(&heap->taken); /* relaxed: the world is quiet */
         sum.broken |= check_heap(heap);
@@ -135,7 +141,17 @@ gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *f
     return blocks;
 }
 
+/* Before the first page word of a class names the private `heap`, others may push to it. */
+static void open_list(gi_heap *heap, unsigned kind, unsigned size_class) {
+    uint32_t bit = 1u << size_class;
+    if (heap->number != GI_HEAP_SHARED_NUMBER && (heap->open[kind] & bit) == 0) {
+        heap->open[kind] |= bit;
+        gi_remote_list_open(&heap->remote[kind][size_class]);
+    }
+}
+
 gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class) {
+    open_list(heap, kind, size_class);
     return gi_arena_acquire_pool(size_class, kind, gi_word_make(heap->number, kind, size_class));
 }
 
@@ -211,6 +227,7 @@ bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class) {
         NULL) { /* relaxed: a peek; looked at again below */
         return false;
     }
+    open_list(heap, kind, size_class);
     gi_mutex_lock(&gi_shared_heap.mutex);
     gi_pool *pool = gi_load_relaxed(&gi_shared_heap.partial[kind][size_class]); /* relaxed: under the mutex */
     if (pool != NULL) {

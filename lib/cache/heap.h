@@ -46,11 +46,14 @@ typedef struct gi_heap {
     gi_atomic(uint32_t) status; /* atomic, order(heap-claim) */
     gi_asked *asked;            /* constant after init: how its thread is asked to drain; NULL: shared */
     gi_atomic(gi_pool *) partial[GI_KINDS][GI_CLASSES]; /* owner-only; relaxed: peeked at for orphans */
+    uint32_t open[GI_KINDS];                            /* owner-only: classes whose remote list is open */
     gi_pool *full;                                      /* owner-only */
     gi_counter pools, taken;                            /* owner-only; read by anyone */
     gi_counter orphaned, adopted;                       /* owner-only; read by anyone */
-    gi_mutex mutex;                                     /* the shared heap's */
-    _Alignas(GI_CACHE_LINE) gi_remote_list remote[GI_KINDS][GI_CLASSES]; /* pushed by anyone; closed: no owner */
+    bool lost;      /* its thread was inside it when its process was forked: left alone */
+    gi_mutex mutex; /* the shared heap's */
+    _Alignas(GI_CACHE_LINE) gi_remote_list remote[GI_KINDS][GI_CLASSES]; /* pushed by anyone; closed until the
+                                                                                first pool of the class */
 } gi_heap;
 
 extern gi_heap gi_shared_heap GI_INTERNAL;

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "concurrency/check.h"
-#include "lib/os/raw_alloc.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -111,10 +110,40 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
     return word;
 }
 
+/* Bytes that may be used in a block with that word; 0: not known. */
+static size_t usable_size(uint32_t word, const void *block) {
+    return word != GI_WORD_NO_ARENA ? gi_class_size(gi_word_class(word)) : gi_object_up.raw_usable_size(block);
+}
+
+/* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less.  So a block may
+   be of a larger class than its request, once it has been resized. */
+static bool stays(size_t size, size_t block_size) {
+    if (size > block_size) {
+        return false;
+    }
+    return gi_size_class(size != 0 ? size : 1) == gi_size_class(block_size) || 4 * size > 3 * block_size;
+}
+
 /* --- malloc, calloc --------------------------------------------------------------------------- */
 
 static void *pop(gi_bin *bin) {
     gi_link *block = bin->alloc;
+    bin->alloc = block->next;
+    return block;
+}
+
+void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size) {
+    if (!gi_below_relaxed(size, &limits->sizes)) {
+        return NULL;
+    }
+    gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
+    gi_link *block = bin->free;
+    if (bin->alloc != NULL || block == NULL) {
+        return NULL;
+    }
+    bin->free = NULL;
+    bin->room = (int32_t)bin->cap;
+    bin->fresh = false;
     bin->alloc = block->next;
     return block;
 }
@@ -157,9 +186,8 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     if (bytes <= GI_SMALL_MAX) {
         gi_link *block = small_slow(cache, kind, bytes, gi_calls[kind].calloc);
         if (gi_likely(block != NULL)) {
-            if (gi_bin_for_size(cache, kind, bytes)->fresh) {
-                block->next = NULL; /* the only word that is not zero already */
-            } else {
+            block->next = NULL; /* a request of 0 bytes has zeroed bytes too */
+            if (!gi_bin_for_size(cache, kind, bytes)->fresh) {
                 memset(block, 0, bytes);
             }
             return block;
@@ -208,10 +236,8 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
         return;
     }
     uint32_t word = word_of_block(kind, block, function);
-    size_t usable = word == GI_WORD_NO_ARENA ? gi_raw_usable_size(block) : gi_class_size(gi_word_class(word));
-    bool right = word == GI_WORD_NO_ARENA
-                     ? size <= usable
-                     : gi_size_class(size != 0 ? size : 1) == gi_word_class(word) && size <= usable;
+    size_t usable = usable_size(word, block);
+    bool right = word != GI_WORD_NO_ARENA ? stays(size, usable) : size <= usable || usable == 0;
     if (gi_unlikely(!right)) {
         gi_fatal(function,
                  "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
@@ -231,18 +257,10 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
         return 0;
     }
     uint32_t word = word_of_block(kind, block, function);
-    return word == GI_WORD_NO_ARENA ? gi_raw_usable_size((void *)block) : gi_class_size(gi_word_class(word));
+    return usable_size(word, block);
 }
 
 /* --- realloc ---------------------------------------------------------------------------------- */
-
-/* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less. */
-static bool stays(size_t size, size_t block_size) {
-    if (size > block_size) {
-        return false;
-    }
-    return gi_size_class(size != 0 ? size : 1) == gi_size_class(block_size) || 4 * size > 3 * block_size;
-}
 
 void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     const char *function = gi_calls[kind].realloc;

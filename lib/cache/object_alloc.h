@@ -37,6 +37,8 @@ typedef struct gi_call_names {
 } gi_call_names;
 extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 
+/* The second half of the fast path: a small block after the bin's two lists have changed places, or NULL. */
+void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size);
 /* What a kind's default allocator does when the fast path cannot; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_slow(unsigned kind, size_t size);
 void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size);
@@ -64,6 +66,7 @@ typedef struct gi_object_upcalls {
     void (*ready)(void);
     gi_thread_cache *(*attach_itself)(void);
     bool (*lock_held)(void);
+    size_t (*raw_usable_size)(const void *block); /* 0: not known, another allocator made it */
     void *(*raw_malloc)(size_t size); /* the public functions of the raw domain, so that its hooks see large requests */
     void *(*raw_calloc)(size_t count, size_t size);
     void *(*raw_realloc)(void *block, size_t size);
@@ -73,13 +76,20 @@ extern const gi_object_upcalls gi_object_up GI_INTERNAL; /* defined in lib/api/r
 
 /* --- fast path -------------------------------------------------------------------------------- */
 
+/* On x86-64 any register but that of the result, which the block then comes into without a move. */
+#if defined(__x86_64__)
+#define GI_BIN_REGISTER(bin) "+d"(bin)
+#else
+#define GI_BIN_REGISTER(bin) "+r"(bin)
+#endif
+
 /* The bin for a small request: 0 for 0 bytes, 1 + class else, without a branch. */
 static inline gi_bin *gi_bin_for_size(gi_thread_cache *cache, unsigned kind, size_t size) {
     size_t offset = ((size + GI_ALIGNMENT - 1) & ~(size_t)(GI_ALIGNMENT - 1)) * (sizeof(gi_bin) / GI_ALIGNMENT);
     gi_bin *bin = (gi_bin *)(void *)((char *)cache->bins[kind] + offset);
     /* Lists are addressed by a base alone: a store and the load after it then meet in the register file (1 cycle), not
        through the store buffer (7 cycles), which they do behind an index. */
-    __asm__("" : "+r"(bin));
+    __asm__("" : GI_BIN_REGISTER(bin));
     return bin;
 }
 
@@ -103,9 +113,8 @@ static inline void *gi_object_malloc_fast(unsigned kind, const gi_fast_limits *l
 static inline void *gi_object_calloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {
     gi_link *block = gi_object_malloc_fast(kind, limits, size);
     if (gi_likely(block != NULL)) {
-        if (gi_bin_for_size(gi_current_cache, kind, size)->fresh) {
-            block->next = NULL; /* the only word that is not zero already */
-        } else {
+        block->next = NULL; /* a request of 0 bytes has zeroed bytes too */
+        if (!gi_bin_for_size(gi_current_cache, kind, size)->fresh) {
             memset(block, 0, size);
         }
     }

@@ -83,6 +83,9 @@ static int64_t count_class(const gi_thread_cache *cache, unsigned kind, unsigned
         }
         sum += counts[i];
     }
+    if ((cache->used[kind] >> size_class & 1u) == 0 && (bin->cap != 0 || bin->alloc != NULL || counts[2] != 0)) {
+        return gi_report_broken("C3", "class %u, kind %u: in use, but not in the mask", size_class, kind);
+    }
     if (counts[1] != (int64_t)bin->cap - bin->room) {
         return gi_report_broken("C1", "class %u, kind %u: %lld free, cap %u, room %d", size_class, kind,
                                 (long long)counts[1], bin->cap, bin->room);
@@ -199,9 +202,19 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
     }
 }
 
+/* The first use of a bin: from here on it may hold blocks. */
+static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned size_class) {
+    cache->used[kind] |= 1u << size_class;
+    bin->cap = cap_for(size_class, CAP_BYTES_MIN);
+    bin->room = (int32_t)bin->cap;
+}
+
 bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
     (void)function;
+    if (bin->cap == 0) {
+        use_bin(cache, bin, kind, size_class);
+    }
     if (bin->free != NULL) {
         bin->alloc = bin->free;
         bin->free = NULL;
@@ -247,6 +260,10 @@ bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *fun
 
 void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
+    if (bin->cap == 0) {
+        use_bin(cache, bin, kind, size_class);
+        return;
+    }
     gi_link *blocks = bin->free;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
@@ -277,7 +294,8 @@ void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, g
 
 static void drain_heap(gi_thread_cache *cache, gi_heap *heap, const char *function) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+        for (uint32_t left = heap->open[kind]; left != 0; left &= left - 1) {
+            unsigned size_class = (unsigned)__builtin_ctz(left);
             if (gi_remote_list_any(&heap->remote[kind][size_class])) {
                 gi_link *blocks = gi_remote_list_take_all(&heap->remote[kind][size_class]);
                 give_back(cache, heap, kind, size_class, blocks, function);
@@ -359,21 +377,29 @@ void gi_cache_safepoint(gi_thread_cache *cache, const char *function) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
+/* Empties a list of a bin into the pools. */
+static void flush_list(gi_thread_cache *cache, gi_link **list, unsigned kind, unsigned size_class,
+                       const char *function) {
+    gi_link *blocks = *list;
+    *list = NULL;
+    if (blocks != NULL) {
+        give_back(cache, NULL, kind, size_class, blocks, function);
+    }
+}
+
 void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        for (unsigned bin_number = 0; bin_number <= GI_CLASSES; bin_number++) {
-            gi_bin *bin = &cache->bins[kind][bin_number];
-            unsigned size_class = bin_number == 0 ? 0 : bin_number - 1;
-            gi_link *lists[2] = {bin->alloc, bin->free};
-            bin->alloc = bin->free = NULL;
-            bin->room = (int32_t)bin->cap;
-            bin->fresh = bin->flushed = false;
-            for (int i = 0; i < 2; i++) {
-                if (lists[i] != NULL) {
-                    give_back(cache, NULL, kind, size_class, lists[i], function);
-                }
+        for (uint32_t left = cache->used[kind]; left != 0; left &= left - 1) {
+            unsigned size_class = (unsigned)__builtin_ctz(left);
+            gi_bin *bin = bin_of(cache, kind, size_class);
+            flush_list(cache, &bin->alloc, kind, size_class, function);
+            flush_list(cache, &bin->free, kind, size_class, function);
+            if (size_class == 0) {
+                flush_list(cache, &cache->bins[kind][0].alloc, kind, size_class, function);
             }
+            *bin = (gi_bin){.cap = 0};
         }
+        cache->used[kind] = 0;
     }
     gi_cache_drain(cache, function);
     gi_cache_flush_remote(cache, function);
@@ -382,16 +408,9 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
 void gi_cache_attach(gi_thread_cache *cache, bool free_threaded) {
     if (free_threaded) {
         gi_heap_activate(&cache->own);
-        if (cache->heap != &cache->own) { /* the first time */
-            for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-                for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-                    gi_remote_list_open(&cache->own.remote[kind][size_class]);
-                }
-            }
-        }
     }
     gi_heap *heap = free_threaded ? &cache->own : &gi_shared_heap;
-    if (cache->heap != heap) {
+    if (cache->heap != heap) { /* the first time */
         cache->heap = heap;
         for (unsigned kind = 0; kind < GI_KINDS; kind++) {
             cache->tag[kind] = gi_word_make(heap->number, kind, 0);
@@ -417,10 +436,12 @@ static void end(gi_thread_cache *cache, const char *function) {
         gi_heap_orphan(&cache->own);
         /* Pools first, lists then: whoever finds a list closed finds the new owner in the page word. */
         for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-            for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            for (uint32_t left = cache->own.open[kind]; left != 0; left &= left - 1) {
+                unsigned size_class = (unsigned)__builtin_ctz(left);
                 gi_link *blocks = gi_remote_list_close(&cache->own.remote[kind][size_class]);
                 give_back(cache, NULL, kind, size_class, blocks, function);
             }
+            cache->own.open[kind] = 0;
         }
         gi_cache_flush_remote(cache, function);
     }
@@ -433,27 +454,16 @@ void gi_cache_end(gi_thread_cache *cache, const char *function) {
     end(cache, function);
 }
 
-bool gi_cache_end_after_fork(gi_thread_cache *cache, bool free_threaded, const char *function) {
-    if (free_threaded && !gi_heap_try_claim(&cache->own)) {
+bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, bool free_threaded, const char *function) {
+    if (!outside || (free_threaded && !gi_heap_try_claim(&cache->own))) {
+        cache->own.lost = true;
         return false;
     }
     end(cache, function);
     return true;
 }
 
-bool gi_cache_init(gi_thread_cache *cache, gi_asked *asked) {
-    if (!gi_heap_number(&cache->own, asked)) {
-        return false;
-    }
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            gi_bin *bin = bin_of(cache, kind, size_class);
-            bin->cap = cap_for(size_class, CAP_BYTES_MIN);
-            bin->room = (int32_t)bin->cap;
-        }
-    }
-    return true;
-}
+bool gi_cache_init(gi_thread_cache *cache, gi_asked *asked) { return gi_heap_number(&cache->own, asked); }
 
 void gi_cache_for_each(void (*visit)(gi_thread_cache *cache, void *arg), void *arg) {
     uint32_t last = gi_heap_last_number();

@@ -21,6 +21,7 @@
  *   Owner   the thread that is attached with it; see heap.h for who may touch an idle one.  No locks, no atomics but
  *           counters.
  *   C1  `free` has cap - room blocks    C2  every block in a list is of its kind and class
+ *   C3  a bin whose class is not in `used` is empty, with cap 0
  */
 #ifndef GI_THREAD_CACHE_H
 #define GI_THREAD_CACHE_H
@@ -55,6 +56,7 @@ typedef struct gi_remote_slot {
 
 typedef struct gi_thread_cache {
     uint32_t tag[GI_KINDS];  /* constant while attached: the page word of class 0 of my heap */
+    uint32_t used[GI_KINDS]; /* classes whose bin may hold something or has grown; the others have cap 0 */
     uint32_t remote_pending; /* remote slots that are not empty */
     uint32_t safepoints;     /* passed since the last flush of remote slots, while some are not empty */
     gi_heap *heap;           /* where it refills from: the shared heap or &own */
@@ -101,9 +103,9 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function);
 /* The cache of a detached state ends: flushed, its pools handed to the shared heap, its lists closed.  It is as new,
    and may be attached again.  By any thread. */
 void gi_cache_end(gi_thread_cache *cache, const char *function);
-/* The same in the child of a fork, for the cache of a thread of the parent; false, with the cache left as it is, if
-   that thread may have been inside it (attached, GIL-free mode): its blocks stay usable, its free ones are lost. */
-bool gi_cache_end_after_fork(gi_thread_cache *cache, bool free_threaded, const char *function);
+/* The same in the child of a fork, for the cache of a thread of the parent that was `outside` it.  False if it was not,
+   or may not have been (attached, GIL-free mode): the cache is lost, its blocks stay usable. */
+bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, bool free_threaded, const char *function);
 
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);

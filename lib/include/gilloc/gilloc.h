@@ -65,12 +65,12 @@ GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
 
 /* Bytes that may be used in `block` of `domain`, at least those requested; 0 for
    NULL.  Mem and object: the caller must be attached.  If the domain's allocator
-   has been replaced, gilloc cannot know: 0. */
+   has been replaced, or that of the raw domain for a large block, gilloc cannot know: 0. */
 GILLOC_API size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block);
 
-/* Frees `block` of `domain`, which was requested with `size` bytes.  As the
-   domain's free function; a size whose class is not the block's is a fatal
-   error.  Hooks see a plain free. */
+/* Frees `block` of `domain`, which was requested, or resized last, with `size`
+   bytes.  As the domain's free function; a size that the block cannot have been
+   requested with is a fatal error.  Hooks see a plain free. */
 GILLOC_API void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size);
 
 /* Blocks that are allocated by mem and object functions now, large ones included
