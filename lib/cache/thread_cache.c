@@ -377,29 +377,24 @@ void gi_cache_safepoint(gi_thread_cache *cache, const char *function) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
-/* Empties a list of a bin into the pools. */
-static void flush_list(gi_thread_cache *cache, gi_link **list, unsigned kind, unsigned size_class,
-                       const char *function) {
-    gi_link *blocks = *list;
-    *list = NULL;
-    if (blocks != NULL) {
-        give_back(cache, NULL, kind, size_class, blocks, function);
-    }
-}
-
 void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        for (uint32_t left = cache->used[kind]; left != 0; left &= left - 1) {
-            unsigned size_class = (unsigned)__builtin_ctz(left);
-            gi_bin *bin = bin_of(cache, kind, size_class);
-            flush_list(cache, &bin->alloc, kind, size_class, function);
-            flush_list(cache, &bin->free, kind, size_class, function);
-            if (size_class == 0) {
-                flush_list(cache, &cache->bins[kind][0].alloc, kind, size_class, function);
-            }
+        while (cache->used[kind] != 0) {
+            unsigned size_class = (unsigned)__builtin_ctz(cache->used[kind]);
+            gi_bin *bin = bin_of(cache, kind, size_class), *zero = size_class == 0 ? bin - 1 : NULL;
+            gi_link *lists[] = {bin->alloc, bin->free, zero != NULL ? zero->alloc : NULL};
+            /* The bin first: giving back may call a user's arena allocator, which may look at the heap. */
             *bin = (gi_bin){.cap = 0};
+            if (zero != NULL) {
+                zero->alloc = NULL;
+            }
+            cache->used[kind] &= ~(1u << size_class);
+            for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+                if (lists[i] != NULL) {
+                    give_back(cache, NULL, kind, size_class, lists[i], function);
+                }
+            }
         }
-        cache->used[kind] = 0;
     }
     gi_cache_drain(cache, function);
     gi_cache_flush_remote(cache, function);
