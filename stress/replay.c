@@ -41,11 +41,24 @@ struct pass {
 
 /* --- small steps -------------------------------------------------------------------------- */
 
+static void begin_attached(struct pass *pass) {
+    if (pass->job->attached != NULL) *pass->job->attached = pass->job->thread;
+}
+
+/* In gil mode nobody else may have been attached since begin_attached(). */
+static void check_attached_alone(struct pass *pass) {
+    if (pass->job->attached == NULL || *pass->job->attached == pass->job->thread) return;
+    faults_add(pass->job->faults, "threads %" PRIu32 " and %" PRIu32 " are attached at one time, in gil mode",
+               pass->job->thread, *pass->job->attached);
+}
+
 static void attached_operation(struct pass *pass) {
+    check_attached_alone(pass);
     pass->done.operations++;
     if (++pass->since_safepoint == SAFEPOINT) {
         pass->since_safepoint = 0;
         gilloc_safepoint();
+        begin_attached(pass);
     }
 }
 
@@ -127,6 +140,7 @@ static bool next_part(struct pass *pass, uint32_t first) {
     Py_BEGIN_ALLOW_THREADS;
     more = between_parts(pass, first);
     Py_END_ALLOW_THREADS;
+    begin_attached(pass);
     return more;
 }
 
@@ -238,6 +252,7 @@ void replay_pass(const struct replay *job) {
     if (init(&pass, job)) {
         pass.inherited = exchange_inherit(job->exchange, &pass.estate);
         PyGILState_STATE outer = PyGILState_Ensure();
+        begin_attached(&pass);
         bool more = true;
         for (uint32_t first = 0; more; first = pass.first + pass.count) {
             more = next_part(&pass, first) && free_others(&pass) && replay_part(&pass);

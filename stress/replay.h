@@ -29,6 +29,7 @@ struct replay {
     unsigned remote_percent; /* how many do */
     uint32_t thread;         /* number of the pass, never used twice */
     unsigned place;          /* in the exchange */
+    uint32_t *attached;      /* gil mode: which thread is attached, guarded by gilloc's lock alone; else NULL */
     /* Called now and then, detached: what was done since the last time; false ends the pass. */
     bool (*go_on)(void *argument, const struct replay_counts *done);
     void *argument;

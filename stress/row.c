@@ -33,10 +33,12 @@ struct worker {
 struct row {
     const struct row_job *job;
     struct trace *traces;
+    uint64_t *replayed; /* records of each trace, in passes that were started; main thread only */
     struct exchange *exchange;
     struct faults faults;
     struct worker *workers; /* one per place */
     uint64_t started;       /* passes; main thread only */
+    uint32_t attached;      /* guarded by gilloc's lock, in gil mode */
     struct timespec deadline;
     pthread_mutex_t lock;
     pthread_cond_t changed;      /* a worker has ended */
@@ -124,6 +126,16 @@ static void *work(void *argument) {
     return NULL;
 }
 
+/* The trace of which least has been replayed: the shorter a trace, the more threads live and die on it. */
+static struct trace *next_trace(struct row *row) {
+    size_t next = 0;
+    for (size_t i = 1; i < row->job->trace_count; i++) {
+        if (row->replayed[i] < row->replayed[next]) next = i;
+    }
+    row->replayed[next] += row->traces[next].count;
+    return &row->traces[next];
+}
+
 /* Starts the next pass in `worker`'s place, unless the row is over. */
 static void start(struct row *row, struct worker *worker) {
     const struct row_job *job = row->job;
@@ -131,13 +143,14 @@ static void start(struct row *row, struct worker *worker) {
     worker->row = row;
     worker->ended = false;
     worker->replay = (struct replay){
-        .trace = &row->traces[row->started % job->trace_count],
+        .trace = next_trace(row),
         .exchange = row->exchange,
         .faults = &row->faults,
         .seed = job->seed,
         .remote_percent = job->remote_percent,
         .thread = (uint32_t)++row->started,
         .place = (unsigned)(worker - row->workers),
+        .attached = job->mode == GILLOC_MODE_GIL ? &row->attached : NULL,
         .go_on = go_on,
         .argument = row,
     };
@@ -255,8 +268,9 @@ static bool init(struct row *row) {
     faults_init(&row->faults, tell_fault, row);
     row->workers = calloc(job->threads, sizeof *row->workers);
     row->traces = calloc(job->trace_count, sizeof *row->traces);
+    row->replayed = calloc(job->trace_count, sizeof *row->replayed);
     row->exchange = exchange_new(job->threads, REPLAY_MAILBOX);
-    if (row->workers == NULL || row->traces == NULL || row->exchange == NULL) {
+    if (row->workers == NULL || row->traces == NULL || row->replayed == NULL || row->exchange == NULL) {
         faults_add(&row->faults, "no memory for %u threads", job->threads);
         return false;
     }
@@ -276,6 +290,7 @@ static bool init(struct row *row) {
 static void fini(struct row *row) {
     for (size_t i = 0; row->traces != NULL && i < row->job->trace_count; i++) trace_unload(&row->traces[i]);
     if (row->exchange != NULL) exchange_delete(row->exchange);
+    free(row->replayed);
     free(row->traces);
     free(row->workers);
 }
