@@ -43,7 +43,7 @@ void gilloc_set_switch_interval(unsigned long microseconds) {
 }
 
 void gilloc_safepoint(void) {
-    PyThreadState *state = gi_runtime_current();
+    PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(state == NULL)) {
         gi_fatal("gilloc_safepoint",
                  "the thread is detached" GI_DO("call it between PyGILState_Ensure() and PyGILState_Release()"));

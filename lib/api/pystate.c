@@ -17,7 +17,7 @@ static _Noreturn __attribute__((cold)) void die_detached(const char *function) {
 }
 
 static PyThreadState *require_current(const char *function) {
-    PyThreadState *state = gi_runtime_current();
+    PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(state == NULL || (gi_runtime_has_outer_lock() && !gi_runtime_outer_held()))) {
         die_detached(function);
     }
@@ -219,16 +219,28 @@ void PyEval_ReleaseThread(PyThreadState *tstate) {
 /* --- fork ------------------------------------------------------------------------------------- */
 
 void PyOS_BeforeFork(void) {
+    if (gi_this.forking) {
+        gi_fatal("PyOS_BeforeFork",
+                 "called twice" GI_DO("call PyOS_AfterFork_Parent() or PyOS_AfterFork_Child() after each fork()"));
+    }
     require_current("PyOS_BeforeFork");
     gi_runtime_before_fork();
 }
 
+static void require_forking(const char *function) {
+    if (!gi_this.forking) {
+        require_current(function);
+        gi_fatal(function, "without PyOS_BeforeFork()" GI_DO(
+                               "call PyOS_BeforeFork(), then fork(), then one of the PyOS_AfterFork functions"));
+    }
+}
+
 void PyOS_AfterFork_Parent(void) {
-    require_current("PyOS_AfterFork_Parent");
+    require_forking("PyOS_AfterFork_Parent");
     gi_runtime_after_fork_parent();
 }
 
 void PyOS_AfterFork_Child(void) {
-    require_current("PyOS_AfterFork_Child");
+    require_forking("PyOS_AfterFork_Child");
     gi_runtime_after_fork_child();
 }

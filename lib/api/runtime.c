@@ -36,8 +36,6 @@ __thread gi_this_thread gi_this;
 
 static gi_mutex runtime_mutex = GI_MUTEX_INIT(GI_RANK_RUNTIME);
 static pthread_key_t ends_key; /* constant once ready */
-static __thread bool fork_prepared
-    __attribute__((tls_model("initial-exec"))); /* between before and after, this thread */
 
 static gi_registry *registry(void) { return &gi_main_interpreter.registry; }
 
@@ -74,6 +72,11 @@ static void after_fork_parent(void);
 static void after_fork_child(void);
 
 void gi_runtime_ready_slow(void) {
+    if (gi_this.forking) {
+        gi_fatal("PyOS_BeforeFork",
+                 "the thread goes on without PyOS_AfterFork_Parent() or PyOS_AfterFork_Child()" GI_DO(
+                     "call one of the two right after fork(), before anything else"));
+    }
     int saved_errno = errno;
     gi_mutex_lock(&runtime_mutex);
     if (gi_load_relaxed(&gi_runtime_is_ready) == 0) { /* relaxed: under runtime_mutex */
@@ -98,15 +101,27 @@ static PyThreadState *state_of(gi_thread_state *thread) {
     return (PyThreadState *)(void *)((char *)thread - offsetof(struct _ts, thread));
 }
 
+/* A state in new memory, which is never given back, so nothing may fail once there is some. */
+static PyThreadState *state_new(void) {
+    gi_mutex_lock(&runtime_mutex);
+    bool number_left = gi_heap_last_number() < GI_HEAP_NUMBERS - 2;
+    PyThreadState *state = number_left ? gi_os_meta_alloc(sizeof(struct _ts)) : NULL;
+    if (state != NULL) {
+        bool numbered = gi_cache_init(&state->cache, &state->thread.asked);
+        gi_assert(numbered);
+        (void)numbered;
+        gi_thread_state_init(&state->thread, registry());
+    }
+    gi_mutex_unlock(&runtime_mutex);
+    return state;
+}
+
 PyThreadState *gi_runtime_new(void) {
     gi_runtime_ready();
     gi_thread_state *reused = gi_thread_state_reuse(registry());
-    PyThreadState *state = reused != NULL ? state_of(reused) : gi_os_meta_alloc(sizeof(struct _ts));
-    if (reused == NULL) {
-        if (state == NULL || !gi_cache_init(&state->cache, &state->thread.asked)) {
-            return NULL;
-        }
-        gi_thread_state_init(&state->thread, registry());
+    PyThreadState *state = reused != NULL ? state_of(reused) : state_new();
+    if (state == NULL) {
+        return NULL;
     }
     state->interpreter = &gi_main_interpreter;
     state->ensured = 0;
@@ -224,7 +239,8 @@ int gi_runtime_set_lock(const gilloc_lock *lock) { return before_first_state(cha
 
 /* --- upward calls ----------------------------------------------------------------------------- */
 
-static gi_thread_cache *attach_itself(void) {
+PyThreadState *gi_runtime_attach_itself(void) {
+    gi_runtime_ready();
     if (!gi_runtime_has_outer_lock() || !gi_runtime_outer_held()) {
         return NULL;
     }
@@ -237,7 +253,12 @@ static gi_thread_cache *attach_itself(void) {
         state->made_by_ensure = true;
     }
     gi_runtime_attach(state, "first call of a thread");
-    return &state->cache;
+    return state;
+}
+
+static gi_thread_cache *attach_itself(void) {
+    PyThreadState *state = gi_runtime_attach_itself();
+    return state != NULL ? &state->cache : NULL;
 }
 
 static bool lock_held(void) { return !gi_runtime_has_outer_lock() || gi_runtime_outer_held(); }
@@ -261,7 +282,7 @@ const gi_object_upcalls gi_object_up = {
 
 /* Every mutex, in the order of their ranks, so that none is held by a thread that the child lacks. */
 void gi_runtime_before_fork(void) {
-    fork_prepared = true;
+    gi_this.forking = true;
     gi_mutex_lock(&runtime_mutex);
     gi_domain_before_fork();
     gi_registry_before_fork(registry());
@@ -285,7 +306,7 @@ static void unlock_all(void) {
     gi_registry_after_fork(registry());
     gi_domain_after_fork();
     gi_mutex_unlock(&runtime_mutex);
-    fork_prepared = false;
+    gi_this.forking = false;
 }
 
 void gi_runtime_after_fork_parent(void) { unlock_all(); }
@@ -311,7 +332,7 @@ void gi_runtime_after_fork_child(void) {
 static __thread bool prepared_by_handler __attribute__((tls_model("initial-exec")));
 
 static void before_fork(void) {
-    if (!fork_prepared) {
+    if (!gi_this.forking) {
         gi_runtime_before_fork();
         prepared_by_handler = true;
     }

@@ -42,6 +42,7 @@ extern struct _is gi_main_interpreter GI_INTERNAL;
 typedef struct gi_this_thread {
     PyThreadState *gilstate; /* the state that PyGILState_Ensure() uses; valid if it is bound to this thread */
     bool ends_known;         /* its end will be noticed */
+    bool forking;            /* between gi_runtime_before_fork() and after: it holds every mutex */
 } gi_this_thread;
 extern __thread gi_this_thread gi_this GI_INTERNAL __attribute__((tls_model("initial-exec")));
 
@@ -50,7 +51,7 @@ void gi_runtime_ready_slow(void);
 extern gi_atomic(uint32_t) gi_runtime_is_ready GI_INTERNAL; /* atomic, order(ready) */
 static inline void gi_runtime_ready(void) {
     /* order(ready): acquire; pairs with release in gi_runtime_ready_slow(). */
-    if (gi_unlikely(gi_load_acquire(&gi_runtime_is_ready) == 0)) {
+    if (gi_unlikely(gi_load_acquire(&gi_runtime_is_ready) == 0 || gi_this.forking)) {
         gi_runtime_ready_slow();
     }
 }
@@ -68,6 +69,12 @@ static inline bool gi_runtime_outer_held(void) {
 static inline PyThreadState *gi_runtime_current(void) {
     gi_thread_cache *cache = gi_current_cache;
     return gi_cache_is_attached(cache) ? (PyThreadState *)(void *)((char *)cache - offsetof(struct _ts, cache)) : NULL;
+}
+/* If this thread holds a runtime's own lock, attaches it; its state, or NULL. */
+PyThreadState *gi_runtime_attach_itself(void);
+static inline PyThreadState *gi_runtime_current_or_attach(void) {
+    PyThreadState *state = gi_runtime_current();
+    return gi_likely(state != NULL) ? state : gi_runtime_attach_itself();
 }
 /* The state that PyGILState_Ensure() uses in this thread, or NULL. */
 PyThreadState *gi_runtime_gilstate(void);

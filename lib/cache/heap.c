@@ -16,7 +16,7 @@ gi_heap gi_shared_heap = {.number = GI_HEAP_SHARED_NUMBER, .mutex = GI_MUTEX_INI
 
 /* Heaps by number.  A number is never taken back from a heap, and a heap's memory is never given back. */
 static gi_mutex number_mutex = GI_MUTEX_INIT(GI_RANK_HEAP_NUMBERS);
-static gi_atomic(gi_heap *) *heaps;                   /* constant after the first number; entries: order(heap-number) */
+static gi_atomic(gi_heap *) heaps[GI_HEAP_NUMBERS];   /* constant after the first number; entries: order(heap-number) */
 static uint32_t numbers_used = GI_HEAP_SHARED_NUMBER; /* guarded by number_mutex */
 
 /* --- invariant check -------------------------------------------------------------------------- */
@@ -168,7 +168,7 @@ static __attribute__((noinline, cold, noreturn)) void block_fault(gi_block_fault
         gi_fatal(function,
                  "double free" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
                      GI_FACT("found   ", "later, as free blocks went back to their pool, of which none is taken")
-                         GI_DO("free each block once; PYTHONMALLOC=debug tells where it was freed first"),
+                         GI_DO("free each block once"),
                  kind, block, size);
     }
     gi_fatal(function,
@@ -296,7 +296,7 @@ gi_heap *gi_heap_of_number(uint32_t number) {
         return &gi_shared_heap;
     }
     /* order(heap-number): acquire; pairs with release in gi_heap_number(). */
-    return number == 0 || heaps == NULL ? NULL : gi_load_acquire(&heaps[number]);
+    return gi_load_acquire(&heaps[number]);
 }
 
 uint32_t gi_heap_last_number(void) {
@@ -307,19 +307,15 @@ uint32_t gi_heap_last_number(void) {
 }
 
 bool gi_heap_number(gi_heap *heap, gi_asked *asked) {
-    bool numbered = false;
     gi_mutex_lock(&number_mutex);
-    if (heaps == NULL) {
-        heaps = gi_os_map(GI_HEAP_NUMBERS * sizeof(heaps[0]));
-    }
-    if (heaps != NULL && numbers_used < GI_HEAP_NUMBERS - 2) {
+    bool left = numbers_used < GI_HEAP_NUMBERS - 2;
+    if (left) {
         gi_heap_init(heap, ++numbers_used, asked);
         /* order(heap-number): release; pairs with acquire in gi_heap_of_number(). */
         gi_store_release(&heaps[heap->number], heap);
-        numbered = true;
     }
     gi_mutex_unlock(&number_mutex);
-    return numbered;
+    return left;
 }
 
 void gi_heap_init(gi_heap *heap, uint32_t number, gi_asked *asked) {

@@ -64,7 +64,7 @@ void gi_heap_init(gi_heap *heap, uint32_t number, gi_asked *asked);
 gi_heap *gi_heap_of_number(uint32_t number);
 /* The highest number given out. */
 uint32_t gi_heap_last_number(void);
-/* Gives `heap` a number of its own; false when there is none left or memory is out. */
+/* Gives `heap` a number of its own; false when there is none left. */
 bool gi_heap_number(gi_heap *heap, gi_asked *asked);
 
 /* (held) Free blocks of a kind and class from a partial pool: its whole free list, or newly carved ones; NULL when

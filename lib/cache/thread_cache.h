@@ -75,7 +75,7 @@ extern const gi_thread_cache gi_empty_cache GI_INTERNAL;
 static inline bool gi_cache_is_attached(const gi_thread_cache *cache) { return cache != &gi_empty_cache; }
 
 /* Makes zeroed memory, which is never given back, an idle and empty cache whose heap's lists are closed.  `asked`: by
-   which word its thread is asked to drain.  False when memory is out or there are too many caches. */
+   which word its thread is asked to drain.  False when there are too many caches. */
 bool gi_cache_init(gi_thread_cache *cache, gi_asked *asked);
 
 /* The thread attaches: the cache allocates from the shared heap (gil mode) or from its own (GIL-free mode). */

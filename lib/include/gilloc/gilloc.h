@@ -56,8 +56,9 @@ typedef struct {
 /* Makes `*lock` (copied; NULL: gilloc's own again) the lock, before the first
    thread state is made.  The runtime goes on taking and dropping it by itself:
    a thread that calls a mem or object function while `held` says yes attaches
-   by itself at its first call and detaches when it ends.  Each call that leaves
-   the fast path asks `held` again.  0, or -1 with errno EBUSY (too late, or
+   by itself at its first call and detaches when it ends.  Each call that goes to
+   the pools asks `held` again; one that is served from the thread's own cache
+   does not, and harms nothing but the rule.  0, or -1 with errno EBUSY (too late, or
    the mode is GIL-free) or EINVAL (a function is NULL). */
 GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
 
@@ -88,7 +89,7 @@ typedef struct {
     size_t size; /* in: sizeof(gilloc_stats); out: bytes filled */
     /* small blocks */
     uint64_t small_blocks; /* alive, as gilloc_allocated_blocks() says it */
-    uint64_t large_blocks; /* alive, more than 512 bytes, from the raw domain */
+    uint64_t large_blocks; /* alive, from the raw domain: above 512 bytes, or no arena */
     /* arenas and pools */
     uint64_t arenas;            /* now */
     uint64_t arenas_high;       /* most at one time */

@@ -13,7 +13,9 @@
  * "Attached" means: between PyGILState_Ensure() and PyGILState_Release(), or
  * between PyEval_RestoreThread() and PyEval_SaveThread() (gilloc/pystate.h).
  * In gil mode an attached thread holds the lock.  A mem or object call of a
- * thread that is not attached is a fatal error in every build.
+ * thread that is not attached, a free of NULL included, is a fatal error in
+ * every build; where an allocator has been installed over the default one, the
+ * default one says so when it is called.
  *
  * All functions: a request of 0 bytes is served as one of 1 byte, so the
  * result is distinct and not NULL.  Blocks are aligned to 16 bytes.  NULL
@@ -127,7 +129,8 @@ GILLOC_API void PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx
 
 /* Makes `*allocator` (copied) the allocator of `domain`; an unknown domain is
    ignored.  Any thread, no lock needed, also while other threads allocate: a
-   call sees the old five words or the new five, never a mixture.  The new
+   call sees the old five words or the new five, never a mixture.  A NULL
+   function is a fatal error.  The new
    allocator must accept the blocks that are alive, so either wrap the old one
    or install it before the first block.  It must return distinct non-NULL
    pointers for 0 bytes.  Sizes above PY_SSIZE_T_MAX never reach it.  Memory
@@ -141,7 +144,7 @@ GILLOC_API void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx
    neither aligned nor zero.  `free` gets each arena back once, with 262144, by
    the allocator that gave it, whatever is installed by then.  Both are called
    without any lock of gilloc's own, by a thread that is attached, exits, or
-   calls gilloc_purge(). */
+   calls gilloc_purge(); they may call the raw domain, but not mem or object. */
 typedef struct {
     void *ctx;
     void *(*alloc)(void *ctx, size_t size);
@@ -150,8 +153,8 @@ typedef struct {
 
 /* Copies the arena allocator to `*allocator`.  Any thread, no lock needed. */
 GILLOC_API void PyObject_GetArenaAllocator(PyObjectArenaAllocator *allocator);
-/* Makes `*allocator` (copied) the source of all arenas from now on.  Any thread,
-   no lock needed. */
+/* Makes `*allocator` (copied) the source of all arenas from now on; a NULL
+   function is a fatal error.  Any thread, no lock needed. */
 GILLOC_API void PyObject_SetArenaAllocator(PyObjectArenaAllocator *allocator);
 
 #ifdef __cplusplus

@@ -48,8 +48,8 @@ GILLOC_API PyThreadState *PyGILState_GetThisThreadState(void);
 
 /* --- thread states ---------------------------------------------------------- */
 
-/* A new, detached thread state of `interp`, or NULL when memory is out.  Any
-   thread, attached or not. */
+/* A new, detached thread state of `interp`, or NULL when memory is out or some
+   262,000 exist.  Any thread, attached or not. */
 GILLOC_API PyThreadState *PyThreadState_New(PyInterpreterState *interp);
 /* Empties `tstate` before its deletion: its free blocks go back to the shared
    heap.  The caller must be attached. */
@@ -101,7 +101,9 @@ GILLOC_API void PyEval_ReleaseThread(PyThreadState *tstate);
    the parent and PyOS_AfterFork_Child() in the child.  The child has this one
    thread, attached; it may allocate, free what any thread of the parent
    allocated, attach and start threads.  Thread states of the parent's other
-   threads are gone in the child: do not touch them. */
+   threads are gone in the child: do not touch them.  A plain fork() gets the
+   same by handlers, also in a detached thread.  Between Before and After call
+   nothing else of gilloc. */
 GILLOC_API void PyOS_BeforeFork(void);
 GILLOC_API void PyOS_AfterFork_Parent(void);
 GILLOC_API void PyOS_AfterFork_Child(void);
