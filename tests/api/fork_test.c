@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fork_test.c - PyOS_BeforeFork(), PyOS_AfterFork_Parent() and PyOS_AfterFork_Child(), with other threads alive.
- *   The child has one thread, attached; it can do everything with everything that the parent had.
+ *   The child has one thread, attached; it can do everything with everything that the parent had.  A plain fork() gets
+ *   the same from the library's handlers.
  */
 #include <sched.h>
 #include <sys/wait.h>
@@ -137,7 +138,6 @@ static void start_threads(void) {}
 #endif
 
 static void child_main(struct keeper *keepers, size_t count, PyThreadState *state) {
-    PyOS_AfterFork_Child();
     EXPECT_EQ(PyGILState_Check(), 1);
     EXPECT(PyThreadState_Get() == state);
     EXPECT(PyGILState_GetThisThreadState() == state);
@@ -178,15 +178,24 @@ static void wait_for(pid_t pid) {
     EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
+static int plain; /* fork() alone, without the functions around it; set before the first thread starts */
+
 /* One fork by the attached caller. */
 static void fork_once(struct keeper *keepers, size_t count) {
     PyThreadState *state = PyThreadState_Get();
-    PyOS_BeforeFork();
+    if (!plain) {
+        PyOS_BeforeFork();
+    }
     pid_t pid = fork();
     if (pid == 0) {
+        if (!plain) {
+            PyOS_AfterFork_Child();
+        }
         child_main(keepers, count, state);
     }
-    PyOS_AfterFork_Parent();
+    if (!plain) {
+        PyOS_AfterFork_Parent();
+    }
     EXPECT(pid > 0);
     EXPECT(PyThreadState_Get() == state);
     PyMem_Free(PyMem_Malloc(100));
@@ -235,6 +244,11 @@ static void fork_beside_others(void) {
     PyGILState_Release(was);
 }
 
+static void plain_fork_beside_others(void) {
+    plain = 1;
+    fork_beside_others();
+}
+
 /* The others fork too. */
 static void *fork_in_thread(void *arg) {
     struct keeper *keeper = arg;
@@ -253,6 +267,39 @@ static void several_threads_fork(void) {
     static struct keeper keepers[3];
     threads_run(3, fork_in_thread, keepers, sizeof(keepers[0]));
     PyGILState_STATE was = PyGILState_Ensure();
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+static void several_threads_fork_plainly(void) {
+    plain = 1;
+    several_threads_fork();
+}
+
+/* A detached thread forks, while another is attached; the child attaches. */
+static void a_detached_thread_forks(void) {
+    static struct keeper keepers[2];
+    PyGILState_STATE was = PyGILState_Ensure();
+    keeper_fill(&keepers[1]);
+    PyThreadState *state = PyEval_SaveThread();
+    pthread_t thread = thread_start(stay_busy, &keepers[0]);
+    keeper_wait(&keepers[0]);
+    for (size_t i = 0; i < FORKS / 10 + 1; i++) {
+        pid_t pid = fork();
+        EXPECT(pid >= 0);
+        if (pid == 0) {
+            EXPECT_EQ(PyGILState_Check(), 0);
+            PyEval_RestoreThread(state);
+            child_main(keepers, 2, state);
+        }
+        PyEval_RestoreThread(state);
+        wait_for(pid);
+        PyEval_SaveThread();
+    }
+    shared_set(&keepers[0].stop, 1);
+    thread_join(thread);
+    PyEval_RestoreThread(state);
+    keeper_free(&keepers[1]);
     memory_expect_all_back();
     PyGILState_Release(was);
 }
@@ -300,8 +347,14 @@ static void a_fork_that_fails(void) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_BOTH_MODES(one_thread_forks), IN_BOTH_MODES(fork_beside_others), IN_BOTH_MODES(several_threads_fork),
-        IN_BOTH_MODES(a_child_forks),    IN_BOTH_MODES(a_fork_that_fails),
+        IN_BOTH_MODES(one_thread_forks),
+        IN_BOTH_MODES(fork_beside_others),
+        IN_BOTH_MODES(plain_fork_beside_others),
+        IN_BOTH_MODES(several_threads_fork),
+        IN_BOTH_MODES(several_threads_fork_plainly),
+        IN_BOTH_MODES(a_detached_thread_forks),
+        IN_BOTH_MODES(a_child_forks),
+        IN_BOTH_MODES(a_fork_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

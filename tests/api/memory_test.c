@@ -174,7 +174,7 @@ static void fill_the_address_space(gilloc_mode mode) {
         struct link *first = NULL;
         size_t count = 0;
         for (;;) {
-            struct link *link = PyMem_Malloc(sizeof(struct link));
+            struct link *link = PyObject_Malloc(sizeof(struct link));
             if (link == NULL) {
                 break;
             }
@@ -184,9 +184,9 @@ static void fill_the_address_space(gilloc_mode mode) {
         }
         /* Half of the limit at least was of use, and NULL is the answer to other requests too. */
         EXPECT(count * sizeof(struct link) > (size_t)limit.rlim_cur / 2);
-        EXPECT(PyObject_Malloc(100000) == NULL);
-        EXPECT(PyObject_Calloc(1000, 1000) == NULL);
-        EXPECT(PyMem_Realloc(first, 1 << 20) == NULL);
+        EXPECT(PyMem_Malloc(100000) == NULL);
+        EXPECT(PyMem_Calloc(1000, 1000) == NULL);
+        EXPECT(PyObject_Realloc(first, 1 << 20) == NULL);
         EXPECT_EQ(first->number, count - 1);
         EXPECT_EQ(gilloc_allocated_blocks(), count);
         pop_all(first, count);
