@@ -23,7 +23,7 @@
 static gi_gil gil;
 
 static void init(uint64_t interval_ns) {
-    gi_gil_init(&gil);
+    gil = (gi_gil)GI_GIL_INIT;
     gi_store_relaxed(&gil.interval_ns, interval_ns);
 }
 
@@ -43,7 +43,7 @@ static void expect_free_and_quiet(void) {
 
 static void take_and_drop(void) {
     gi_asked asked = {0};
-    gi_gil_init(&gil);
+    gil = (gi_gil)GI_GIL_INIT;
     EXPECT_EQ(gi_load_relaxed(&gil.interval_ns), GI_GIL_DEFAULT_INTERVAL_NS);
     for (uint64_t i = 1; i <= 3; i++) {
         gi_gil_take(&gil, &asked, i % 2 != 0);

@@ -21,7 +21,7 @@ static gi_registry registry;
 static gi_thread_state states[STATES];
 
 static void init(bool is_free) {
-    gi_registry_init(&registry);
+    registry = (gi_registry)GI_REGISTRY_INIT;
     gi_store_relaxed(&registry.free_threaded, is_free);
     gi_store_relaxed(&registry.gil.interval_ns, NEVER_NS);
     for (size_t i = 0; i < STATES; i++) {
@@ -100,7 +100,7 @@ static void *live_and_die(void *arg) {
 
 static void states_are_born_and_die_in_many_threads(void) {
     static gi_thread_state storage[STATES][STATES]; /* no more are ever needed at one time */
-    gi_registry_init(&registry);
+    registry = (gi_registry)GI_REGISTRY_INIT;
     threads_run(STATES, live_and_die, storage, sizeof(storage[0]));
     EXPECT_EQ(get(&registry.count), 0);
     EXPECT_EQ(get(&registry.ever), STATES * ROUNDS(2000));

@@ -95,8 +95,9 @@ const char *said_end(void) {
 }
 
 void expect_said(const char *file, int line, const char *call, long long result, const char *start, const char *text) {
-    if (result != -1 || strncmp(text, start, strlen(start)) != 0) {
-        expect_failed(file, line, "%s is %lld, not -1, or does not start with \"%s\":\n%s", call, result, start, text);
+    const char *found = strstr(text, start);
+    if (result != -1 || found == NULL || (found != text && found[-1] != '\n')) {
+        expect_failed(file, line, "%s is %lld, not -1, or does not say \"%s\":\n%s", call, result, start, text);
     }
 }
 

@@ -66,7 +66,7 @@ void unit_skip_without_assertions(void);
 void said_begin(void);
 const char *said_end(void);
 
-/* `call`, a check, finds `invariant` broken: it returns -1 and says so, first. */
+/* `call`, a check, finds `invariant` broken: it returns -1 and says so, among other things. */
 #define EXPECT_BROKEN(invariant, call)                                                                       \
     do {                                                                                                     \
         said_begin();                                                                                        \
