@@ -357,12 +357,6 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
-void gi_gil_init(gi_gil *gil) {
-    gi_mutex_init(&gil->queue, GI_RANK_LOCK_QUEUE);
-    gi_store_relaxed(&gil->interval_ns, GI_GIL_DEFAULT_INTERVAL_NS);
-    gi_store_relaxed(&gil->ripe_at, UINT64_MAX);
-}
-
 void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
     gil->early = gil->late = (gi_waiter_list){NULL, NULL};
     gi_store_relaxed(&gil->state, asked != NULL ? HELD : 0); /* relaxed: the child has one thread */

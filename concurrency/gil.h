@@ -75,7 +75,9 @@ typedef struct gi_gil {
 
 #define GI_GIL_DEFAULT_INTERVAL_NS 5000000u /* 5 ms, CPython's DEFAULT_INTERVAL */
 
-void gi_gil_init(gi_gil *gil);
+/* A free lock; constant. */
+#define GI_GIL_INIT \
+    { .queue = GI_MUTEX_INIT(GI_RANK_LOCK_QUEUE), .ripe_at = UINT64_MAX, .interval_ns = GI_GIL_DEFAULT_INTERVAL_NS }
 /* Takes the lock.  `asked` is the word by which this thread will be asked; `early`: it gave the lock up itself. */
 void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early);
 /* Takes the lock if it is free and nobody waits; never for a runtime's own lock, unless it is held already. */

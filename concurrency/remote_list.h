@@ -34,13 +34,15 @@ typedef struct gi_remote_list {
 
 #define GI_REMOTE_CLOSED ((gi_link *)1)
 
-/* Pushes the chain first..last of `count` links.  False if the list is closed: the chain is still the caller's. */
+/* Pushes the chain first..last of `count` links.  False if the list is closed: the chain, ended by NULL, is still the
+   caller's. */
 static inline bool gi_remote_list_push(gi_remote_list *list, gi_link *first, gi_link *last, uint32_t count) {
     gi_link *head = gi_load_relaxed(&list->head); /* relaxed: only compared, never followed */
     do {
         if (gi_unlikely(head == GI_REMOTE_CLOSED)) {
             /* order(remote-close): acquire; pairs with acq_rel in gi_remote_list_close(). */
             (void)gi_load_acquire(&list->head);
+            last->next = NULL; /* not what it was linked to by a lost compare-and-swap */
             return false;
         }
         last->next = head;

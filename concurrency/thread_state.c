@@ -112,11 +112,6 @@ uint32_t gi_thread_safepoint(gi_thread_state *state) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
-void gi_registry_init(gi_registry *registry) {
-    gi_gil_init(&registry->gil);
-    gi_mutex_init(&registry->mutex, GI_RANK_REGISTRY);
-}
-
 static void list_locked(gi_thread_state *state, gi_registry *registry) {
     gi_store_relaxed(&state->asked.bits, 0);       /* relaxed: a late request is harmless, a lost one is repeated */
     gi_store_relaxed(&state->status, GI_DETACHED); /* relaxed: published by whoever hands the state on */

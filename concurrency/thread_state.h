@@ -46,7 +46,9 @@ typedef struct gi_registry {
     gi_atomic(uint32_t) free_threaded; /* relaxed: constant after the first thread state; 1: GIL-free mode */
 } gi_registry;
 
-void gi_registry_init(gi_registry *registry);
+/* A registry without states; constant, so that it is there before any code has run. */
+#define GI_REGISTRY_INIT \
+    { .gil = GI_GIL_INIT, .mutex = GI_MUTEX_INIT(GI_RANK_REGISTRY) }
 
 static inline bool gi_registry_is_free(const gi_registry *registry) {
     return gi_load_relaxed(&registry->free_threaded) != 0;

@@ -3,6 +3,7 @@
  * pystate.c [L6] - threads and the lock under CPython's names.  Contracts: gilloc/pystate.h.
  *   No locks, no state; each function checks that it may be called, then asks the runtime.
  */
+#include <errno.h>
 #include <gilloc/pystate.h>
 
 #include "lib/api/runtime.h"
@@ -133,14 +134,16 @@ PyThreadState *PyThreadState_New(PyInterpreterState *interp) {
 void PyThreadState_Clear(PyThreadState *tstate) {
     PyThreadState *current = require_current("PyThreadState_Clear");
     require_state(tstate, "PyThreadState_Clear");
+    int saved_errno = errno; /* a user's arena allocator may be called */
     if (tstate == current) {
         gi_cache_flush(&tstate->cache, "PyThreadState_Clear");
-        return;
+    } else {
+        require_detached(tstate, "PyThreadState_Clear");
+        gi_heap_activate(&tstate->cache.own);
+        gi_cache_flush(&tstate->cache, "PyThreadState_Clear");
+        gi_heap_idle(&tstate->cache.own);
     }
-    require_detached(tstate, "PyThreadState_Clear");
-    gi_heap_activate(&tstate->cache.own);
-    gi_cache_flush(&tstate->cache, "PyThreadState_Clear");
-    gi_heap_idle(&tstate->cache.own);
+    errno = saved_errno;
 }
 
 void PyThreadState_Delete(PyThreadState *tstate) {

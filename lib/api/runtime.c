@@ -30,7 +30,7 @@
 #define DEFAULT_RESERVE ((size_t)64 << 30)
 #endif
 
-struct _is gi_main_interpreter;
+struct _is gi_main_interpreter = {.registry = GI_REGISTRY_INIT};
 gi_atomic(uint32_t) gi_runtime_is_ready;
 __thread gi_this_thread gi_this;
 
@@ -67,9 +67,6 @@ static size_t read_reserve_option(void) {
 }
 
 static void thread_ends(void *unused);
-static void before_fork(void);
-static void after_fork_parent(void);
-static void after_fork_child(void);
 
 void gi_runtime_ready_slow(void) {
     if (gi_this.forking) {
@@ -79,13 +76,11 @@ void gi_runtime_ready_slow(void) {
     }
     int saved_errno = errno;
     gi_mutex_lock(&runtime_mutex);
-    if (gi_load_relaxed(&gi_runtime_is_ready) == 0) { /* relaxed: under runtime_mutex */
-        gi_registry_init(registry());
+    if (gi_load_relaxed(&gi_runtime_is_ready) == 0) {                    /* relaxed: under runtime_mutex */
         gi_store_relaxed(&registry()->free_threaded, read_gil_option()); /* relaxed: published by is_ready */
         gi_address_map_init(read_reserve_option());
-        if (pthread_key_create(&ends_key, thread_ends) != 0 ||
-            pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {
-            gi_fatal("first use", "no thread-specific key, or no memory for fork handlers, is left");
+        if (pthread_key_create(&ends_key, thread_ends) != 0) {
+            gi_fatal("first use", "no thread-specific key is left" GI_DO("call it before other libraries use them up"));
         }
         gi_domain_ready();
         /* order(ready): release; pairs with acquire in gi_runtime_ready(). */
@@ -131,9 +126,11 @@ PyThreadState *gi_runtime_new(void) {
 }
 
 void gi_runtime_delete(PyThreadState *state, const char *function) {
+    int saved_errno = errno;               /* a user's arena allocator may be called */
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
     gi_cache_end(&state->cache, function);
     gi_thread_state_fini(&state->thread, true);
+    errno = saved_errno;
 }
 
 PyThreadState *gi_runtime_gilstate(void) {
@@ -172,8 +169,10 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
 }
 
 void gi_runtime_detach(PyThreadState *state, const char *function) {
+    int saved_errno = errno;
     gi_cache_detach(&state->cache, gi_runtime_is_free(), function);
     gi_thread_detach(&state->thread);
+    errno = saved_errno;
 }
 
 /* The thread ends: a destructor of its thread-specific key.  Other destructors may attach again afterwards; then this
@@ -313,14 +312,14 @@ void gi_runtime_after_fork_parent(void) { unlock_all(); }
 
 void gi_runtime_after_fork_child(void) {
     unlock_all();
-    PyThreadState *mine = gi_runtime_current(), *kept = mine != NULL ? mine : gi_runtime_gilstate();
+    PyThreadState *mine = gi_runtime_current(), *gilstate = gi_runtime_gilstate();
     /* Who holds our lock knows that nobody else was inside a cache; else those that were detached were not. */
     bool alone = mine != NULL && !gi_runtime_is_free() && !gi_runtime_has_outer_lock();
     gi_registry_after_fork_child(registry(), mine != NULL ? &mine->thread : NULL);
     for (gi_thread_state *other = registry()->first, *next; other != NULL; other = next) {
         next = other->next;
         PyThreadState *state = state_of(other);
-        if (state != kept) {
+        if (state != mine && state != gilstate) {
             bool outside = alone || gi_load_relaxed(&other->status) == GI_DETACHED; /* relaxed: one thread is left */
             bool ended = gi_cache_end_after_fork(&state->cache, outside, gi_runtime_is_free(), "fork");
             gi_thread_state_fini(other, ended);
@@ -349,5 +348,12 @@ static void after_fork_child(void) {
     if (prepared_by_handler) {
         prepared_by_handler = false;
         gi_runtime_after_fork_child();
+    }
+}
+
+/* As early as can be, so that ours run next to the fork itself, inside those of programs that use the library. */
+__attribute__((constructor)) static void handle_forks(void) {
+    if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {
+        gi_fatal("fork handlers", "out of memory while the library is loaded");
     }
 }

@@ -128,6 +128,7 @@ static bool stays(size_t size, size_t block_size) {
 
 static void *pop(gi_bin *bin) {
     gi_link *block = bin->alloc;
+    gi_assert(block != NULL);
     bin->alloc = block->next;
     return block;
 }

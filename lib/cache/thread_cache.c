@@ -233,6 +233,14 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
     if (blocks == NULL) {
         return false;
     }
+    if (gi_unlikely(bin->alloc != NULL)) { /* a user's arena allocator has allocated meanwhile */
+        gi_link *last = blocks;
+        while (last->next != NULL) {
+            last = last->next;
+        }
+        last->next = bin->alloc;
+        fresh = false;
+    }
     bin->alloc = blocks;
     bin->fresh = fresh;
     if (bin->flushed) { /* given back too early: hold more */
@@ -321,7 +329,6 @@ static void push_slot(gi_thread_cache *cache, gi_remote_slot *slot, const char *
     unsigned kind = gi_word_kind(chain.word), size_class = gi_word_class(chain.word);
     gi_heap *heap = gi_heap_of_number(gi_word_heap(chain.word));
     gi_remote_list *list = &heap->remote[kind][size_class];
-    chain.last->next = NULL;
     if (!gi_remote_list_push(list, chain.first, chain.last, chain.count)) {
         give_back(cache, NULL, kind, size_class, chain.first, function); /* the owner ended: they have another by now */
         return;

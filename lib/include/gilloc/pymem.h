@@ -144,7 +144,8 @@ GILLOC_API void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx
    neither aligned nor zero.  `free` gets each arena back once, with 262144, by
    the allocator that gave it, whatever is installed by then.  Both are called
    without any lock of gilloc's own, by a thread that is attached, exits, or
-   calls gilloc_purge(); they may call the raw domain, but not mem or object. */
+   calls gilloc_purge(); they may call the raw domain, and had better not call
+   mem or object, which may ask for an arena again. */
 typedef struct {
     void *ctx;
     void *(*alloc)(void *ctx, size_t size);
