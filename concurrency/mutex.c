@@ -48,6 +48,14 @@ void gi_mutex_lock(gi_mutex *mutex) {
     (void)failed;
 }
 
+bool gi_mutex_try_lock(gi_mutex *mutex) {
+    if (pthread_mutex_trylock(&mutex->mutex) != 0) {
+        return false;
+    }
+    rank_take(mutex->rank);
+    return true;
+}
+
 void gi_mutex_unlock(gi_mutex *mutex) {
     rank_drop(mutex->rank);
     int failed = pthread_mutex_unlock(&mutex->mutex);

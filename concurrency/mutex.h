@@ -9,18 +9,20 @@
 #define GI_MUTEX_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 /* X(rank, name): lowest first. */
-#define GI_MUTEX_RANKS(X)                                                            \
-    X(GI_RANK_RUNTIME, "runtime")           /* first use, mode, the caller's lock */ \
-    X(GI_RANK_DOMAIN, "domain")             /* publishing an allocator */            \
-    X(GI_RANK_REGISTRY, "registry")         /* the list of thread states */          \
-    X(GI_RANK_SHARED_HEAP, "shared heap")   /* pools without an owning thread */     \
-    X(GI_RANK_ARENA, "arena")               /* the shared arena manager */           \
-    X(GI_RANK_ADDRESS_MAP, "address map")   /* windows for arenas from a hook */     \
-    X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                    \
-    X(GI_RANK_OS, "os memory")              /* the reservation */                    \
-    X(GI_RANK_RCU, "rcu")                   /* liburcu's registry, around fork */    \
+#define GI_MUTEX_RANKS(X)                                                               \
+    X(GI_RANK_RUNTIME, "runtime")           /* first use, mode, the caller's lock */    \
+    X(GI_RANK_DOMAIN, "domain")             /* publishing an allocator */               \
+    X(GI_RANK_REGISTRY, "registry")         /* the list of thread states */             \
+    X(GI_RANK_CLAIM, "claim")               /* upkeep of an idle heap, one at a time */ \
+    X(GI_RANK_SHARED_HEAP, "shared heap")   /* pools without an owning thread */        \
+    X(GI_RANK_ARENA, "arena")               /* the shared arena manager */              \
+    X(GI_RANK_ADDRESS_MAP, "address map")   /* windows for arenas from a hook */        \
+    X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                       \
+    X(GI_RANK_OS, "os memory")              /* the reservation */                       \
+    X(GI_RANK_RCU, "rcu")                   /* liburcu's registry, around fork */       \
     X(GI_RANK_LOCK_QUEUE, "lock queue")     /* waiters for the lock */
 
 #define GI_RANK_ENUM(rank, name) rank,
@@ -37,6 +39,8 @@ typedef struct gi_mutex {
 
 void gi_mutex_init(gi_mutex *mutex, gi_mutex_rank rank);
 void gi_mutex_lock(gi_mutex *mutex);
+/* Takes it if it is free. */
+bool gi_mutex_try_lock(gi_mutex *mutex);
 void gi_mutex_unlock(gi_mutex *mutex);
 
 #endif /* GI_MUTEX_H */

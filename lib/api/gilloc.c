@@ -88,12 +88,27 @@ void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     }
 }
 
+static void flush_idle(gi_thread_cache *cache, void *mine) {
+    if (cache != mine) {
+        gi_cache_flush_idle(cache, "gilloc_purge");
+    }
+}
+
 size_t gilloc_purge(void) {
     gi_runtime_ready();
     uint64_t before = gi_load_relaxed(&gi_arena_stats_now.bytes_to_system); /* relaxed: a statistic */
     PyThreadState *state = gi_runtime_current();
     if (state != NULL) {
         gi_cache_flush(&state->cache, "gilloc_purge");
+    }
+    gi_registry *registry = &gi_main_interpreter.registry;
+    bool take = !gi_runtime_is_free() && (state == NULL || gi_runtime_has_outer_lock());
+    bool taken = take && gi_gil_try_take(&registry->gil, NULL);
+    if (gi_runtime_is_free() || (take ? taken : state != NULL)) {
+        gi_cache_for_each(flush_idle, gi_current_cache);
+    }
+    if (taken && !gi_runtime_has_outer_lock()) {
+        gi_gil_drop(&registry->gil);
     }
     gi_arena_purge();
     return (size_t)(gi_load_relaxed(&gi_arena_stats_now.bytes_to_system) - before); /* relaxed: a statistic */

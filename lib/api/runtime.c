@@ -321,7 +321,7 @@ void gi_runtime_after_fork_child(void) {
         PyThreadState *state = state_of(other);
         if (state != mine && state != gilstate) {
             bool outside = alone || gi_load_relaxed(&other->status) == GI_DETACHED; /* relaxed: one thread is left */
-            bool ended = gi_cache_end_after_fork(&state->cache, outside, gi_runtime_is_free(), "fork");
+            bool ended = gi_cache_end_after_fork(&state->cache, outside, "fork");
             gi_thread_state_fini(other, ended);
         }
     }

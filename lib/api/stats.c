@@ -37,7 +37,7 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
     sum->remote_frees += gi_load_relaxed(&cache->remote_frees);
     sum->remote_batches += gi_load_relaxed(&cache->remote_batches);
     bool mine = cache == sum->mine;
-    bool claimed = !mine && sum->may_claim && !cache->own.lost && gi_heap_try_claim(&cache->own);
+    bool claimed = !mine && sum->may_claim && !cache->own.lost && gi_heap_claim(&cache->own);
     if (mine || claimed) {
         int64_t cached = gi_cache_count_free(cache);
         sum->broken |= cached < 0 ? -1 : 0;

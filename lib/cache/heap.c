@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * heap.c [L4] - a heap: the pools of one owner.  Theory and invariants: heap.h.
- *   Locks   the shared heap's mutex; heap numbers.
+ *   Locks   the shared heap's mutex; claim; heap numbers.
  *   Orders  heap-claim, heap-number.
  */
 #include "lib/cache/heap.h"
@@ -13,6 +13,9 @@
 #include "lib/os/os_memory.h"
 
 gi_heap gi_shared_heap = {.number = GI_HEAP_SHARED_NUMBER, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)};
+
+/* Held by whoever has claimed a heap.  So a fork finds none claimed, by a thread that the child lacks. */
+static gi_mutex claim_mutex = GI_MUTEX_INIT(GI_RANK_CLAIM);
 
 /* Heaps by number.  A number is never taken back from a heap, and a heap's memory is never given back. */
 static gi_mutex number_mutex = GI_MUTEX_INIT(GI_RANK_HEAP_NUMBERS);
@@ -262,15 +265,27 @@ void gi_heap_orphan(gi_heap *heap) {
 
 /* --- status ----------------------------------------------------------------------------------- */
 
-bool gi_heap_try_claim(gi_heap *heap) {
+static bool claim_locked(gi_heap *heap) {
     uint32_t status = GI_HEAP_IDLE;
     /* order(heap-claim): acquire; pairs with release in gi_heap_idle(). */
-    return gi_cas_acquire(&heap->status, &status, GI_HEAP_CLAIMED);
+    if (gi_cas_acquire(&heap->status, &status, GI_HEAP_CLAIMED)) {
+        return true;
+    }
+    gi_mutex_unlock(&claim_mutex);
+    return false;
+}
+
+bool gi_heap_try_claim(gi_heap *heap) { return gi_mutex_try_lock(&claim_mutex) && claim_locked(heap); }
+
+bool gi_heap_claim(gi_heap *heap) {
+    gi_mutex_lock(&claim_mutex);
+    return claim_locked(heap);
 }
 
 void gi_heap_release_claim(gi_heap *heap) {
     /* order(heap-claim): release; pairs with acquire in gi_heap_activate(). */
     gi_store_release(&heap->status, GI_HEAP_IDLE);
+    gi_mutex_unlock(&claim_mutex);
 }
 
 void gi_heap_activate(gi_heap *heap) {
@@ -329,10 +344,16 @@ void gi_heap_init(gi_heap *heap, uint32_t number, gi_asked *asked) {
     }
 }
 
-void gi_heap_before_fork(void) { gi_mutex_lock(&gi_shared_heap.mutex); }
+void gi_heap_before_fork(void) {
+    gi_mutex_lock(&claim_mutex);
+    gi_mutex_lock(&gi_shared_heap.mutex);
+}
 
 void gi_heap_numbers_before_fork(void) { gi_mutex_lock(&number_mutex); }
 
 void gi_heap_numbers_after_fork(void) { gi_mutex_unlock(&number_mutex); }
 
-void gi_heap_after_fork(void) { gi_mutex_unlock(&gi_shared_heap.mutex); }
+void gi_heap_after_fork(void) {
+    gi_mutex_unlock(&gi_shared_heap.mutex);
+    gi_mutex_unlock(&claim_mutex);
+}

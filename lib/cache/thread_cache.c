@@ -112,24 +112,33 @@ int64_t gi_cache_count_free(const gi_thread_cache *cache) {
 
 /* --- giving blocks back to their pools -------------------------------------------------------- */
 
+/* Pools that have become empty go back to their arenas, and these perhaps to a user's arena allocator: not while this
+   thread holds a claim, for which others wait. */
+static void release_emptied(gi_thread_cache *cache) {
+    if (!cache->claiming) {
+        gi_pool *emptied = cache->emptied;
+        cache->emptied = NULL;
+        gi_heap_release_pools(emptied);
+    }
+}
+
 /* Gives blocks of the shared heap back; those that another heap has adopted meanwhile are returned. */
-static gi_link *give_shared(gi_link *blocks, unsigned kind, unsigned size_class, const char *function) {
+static gi_link *give_shared(gi_thread_cache *cache, gi_link *blocks, unsigned kind, unsigned size_class,
+                            const char *function) {
     uint32_t shared = gi_word_make(GI_HEAP_SHARED_NUMBER, kind, size_class);
     gi_link *adopted = NULL;
-    gi_pool *emptied = NULL;
     gi_mutex_lock(&gi_shared_heap.mutex);
     while (blocks != NULL) {
         gi_link *block = blocks;
         blocks = block->next;
         if (gi_likely(gi_load_relaxed(gi_address_word(block)) == shared)) { /* relaxed: under the mutex it stays so */
-            gi_heap_give(&gi_shared_heap, block, &emptied, function);
+            gi_heap_give(&gi_shared_heap, block, &cache->emptied, function);
         } else {
             block->next = adopted;
             adopted = block;
         }
     }
     gi_mutex_unlock(&gi_shared_heap.mutex);
-    gi_heap_release_pools(emptied);
     return adopted;
 }
 
@@ -139,11 +148,10 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
                       const char *function) {
     uint32_t rest = gi_word_make(0, kind, size_class);
     if (cache->heap == &gi_shared_heap) { /* gil mode: all pools are shared */
-        blocks = give_shared(blocks, kind, size_class, function);
+        blocks = give_shared(cache, blocks, kind, size_class, function);
     }
     while (blocks != NULL) {
         gi_link *shared = NULL;
-        gi_pool *emptied = NULL;
         while (blocks != NULL) {
             gi_link *block = blocks;
             blocks = block->next;
@@ -152,9 +160,9 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
             if ((word ^ rest) << (32 - GI_WORD_HEAP_SHIFT) != 0 || number == 0) {
                 gi_heap_double_free(gi_address_pool(block), block, function); /* its pool has gone: it was free */
             } else if (number == cache->own.number) {
-                gi_heap_give(&cache->own, block, &emptied, function);
+                gi_heap_give(&cache->own, block, &cache->emptied, function);
             } else if (claimed != NULL && number == claimed->number) {
-                gi_heap_give(claimed, block, &emptied, function);
+                gi_heap_give(claimed, block, &cache->emptied, function);
             } else if (number == GI_HEAP_SHARED_NUMBER) {
                 block->next = shared;
                 shared = block;
@@ -162,9 +170,9 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
                 gi_cache_free_remote(cache, word, block, function);
             }
         }
-        gi_heap_release_pools(emptied);
-        blocks = shared == NULL ? NULL : give_shared(shared, kind, size_class, function);
+        blocks = shared == NULL ? NULL : give_shared(cache, shared, kind, size_class, function);
     }
+    release_emptied(cache);
 }
 
 /* --- refill, overflow ------------------------------------------------------------------------- */
@@ -312,11 +320,15 @@ static void drain_heap(gi_thread_cache *cache, gi_heap *heap, const char *functi
     }
 }
 
-/* Much waits for `heap`: do it for an idle owner, else ask. */
+/* Much waits for `heap`: do it for an idle owner, else ask.  One claim at a time: a second one would have to be found
+   while the first is held. */
 static void upkeep(gi_thread_cache *cache, gi_heap *heap, const char *function) {
-    if (gi_heap_try_claim(heap)) {
+    if (!cache->claiming && gi_heap_try_claim(heap)) {
+        cache->claiming = true;
         drain_heap(cache, heap, function);
         gi_heap_release_claim(heap);
+        cache->claiming = false;
+        release_emptied(cache);
     } else if ((gi_load_relaxed(&heap->asked->bits) & GI_ASKED_DRAIN) == 0) {
         gi_fetch_or_relaxed(&heap->asked->bits, GI_ASKED_DRAIN);
     }
@@ -342,7 +354,7 @@ static void push_slot(gi_thread_cache *cache, gi_remote_slot *slot, const char *
 
 void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function) {
     gi_remote_slot *slot = &cache->remote[(word >> GI_WORD_CLASS_SHIFT) * 2654435761u >> 26 & (GI_REMOTE_SLOTS - 1)];
-    if (slot->count != 0 && slot->word != word) {
+    while (slot->count != 0 && slot->word != word) { /* again if a refused push has filled it with others */
         push_slot(cache, slot, function);
     }
     if (slot->count == 0) {
@@ -407,6 +419,18 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     gi_cache_flush_remote(cache, function);
 }
 
+void gi_cache_flush_idle(gi_thread_cache *cache, const char *function) {
+    if (!cache->own.lost && gi_heap_claim(&cache->own)) {
+        cache->claiming = true;
+        gi_cache_flush(cache, function);
+        gi_pool *emptied = cache->emptied;
+        cache->emptied = NULL;
+        cache->claiming = false;
+        gi_heap_release_claim(&cache->own);
+        gi_heap_release_pools(emptied);
+    }
+}
+
 void gi_cache_attach(gi_thread_cache *cache, bool free_threaded) {
     if (free_threaded) {
         gi_heap_activate(&cache->own);
@@ -456,11 +480,12 @@ void gi_cache_end(gi_thread_cache *cache, const char *function) {
     end(cache, function);
 }
 
-bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, bool free_threaded, const char *function) {
-    if (!outside || (free_threaded && !gi_heap_try_claim(&cache->own))) {
+bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *function) {
+    if (!outside || !gi_heap_claim(&cache->own)) {
         cache->own.lost = true;
         return false;
     }
+    gi_heap_release_claim(&cache->own); /* nobody else is left */
     end(cache, function);
     return true;
 }

@@ -58,6 +58,8 @@ typedef struct gi_thread_cache {
     uint32_t tag[GI_KINDS];  /* constant while attached: the page word of class 0 of my heap */
     uint32_t used[GI_KINDS]; /* classes whose bin may hold something or has grown; the others have cap 0 */
     uint32_t remote_pending; /* remote slots that are not empty */
+    gi_pool *emptied;        /* pools with nothing taken, to be released */
+    bool claiming;           /* holds a claim on another cache's heap */
     uint32_t safepoints;     /* passed since the last flush of remote slots, while some are not empty */
     gi_heap *heap;           /* where it refills from: the shared heap or &own */
     gi_counter large;        /* large blocks allocated minus freed here; wraps below 0 */
@@ -104,8 +106,11 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function);
    and may be attached again.  By any thread. */
 void gi_cache_end(gi_thread_cache *cache, const char *function);
 /* The same in the child of a fork, for the cache of a thread of the parent that was `outside` it.  False if it was not,
-   or may not have been (attached, GIL-free mode): the cache is lost, its blocks stay usable. */
-bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, bool free_threaded, const char *function);
+   or may not have been (attached, or being deleted): the cache is lost, its blocks stay usable. */
+bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *function);
+
+/* Flushes the cache of another, detached thread, if it can be claimed.  In gil mode the caller holds the lock. */
+void gi_cache_flush_idle(gi_thread_cache *cache, const char *function);
 
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);

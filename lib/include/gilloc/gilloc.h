@@ -80,7 +80,8 @@ GILLOC_API void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size
 GILLOC_API size_t gilloc_allocated_blocks(void);
 
 /* Gives all free memory that it can reach back to the system: this thread's
-   cache (if attached), empty pools, empty arenas.  Bytes given back. */
+   cache, those of detached threads (in gil mode if the caller is attached or the
+   lock is free), empty pools, empty arenas.  Bytes given back. */
 GILLOC_API size_t gilloc_purge(void);
 
 /* What gilloc has done so far.  Set `size` to sizeof(gilloc_stats) before the
