@@ -300,7 +300,7 @@ void gi_heap_activate(gi_heap *heap) {
 }
 
 void gi_heap_idle(gi_heap *heap) {
-    /* order(heap-claim): release; pairs with acquire in gi_heap_try_claim(). */
+    /* order(heap-claim): release; pairs with acquire in claim_locked(). */
     gi_store_release(&heap->status, GI_HEAP_IDLE);
 }
 

@@ -87,8 +87,8 @@ bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class);
 /* Hands all pools of the private `heap` to the shared heap. */
 void gi_heap_orphan(gi_heap *heap);
 
-/* By a thread that is not the owner: true if `heap` was idle and now is the caller's, to be released again.  One heap is
-   claimed at a time: the first gives up at once if one is, the second waits. */
+/* By a thread that is not the owner: true if `heap` was idle and now is the caller's, to be released again.  One heap
+   is claimed at a time: the first gives up at once if one is, the second waits. */
 bool gi_heap_try_claim(gi_heap *heap);
 bool gi_heap_claim(gi_heap *heap);
 void gi_heap_release_claim(gi_heap *heap);
@@ -99,7 +99,8 @@ void gi_heap_idle(gi_heap *heap);
 /* H1-H3 and each pool's own invariants, for all heaps.  The world is quiet.  0 or -1. */
 int gi_heap_check_all(void);
 
-/* Around fork(): the mutexes of claims and of the shared heap, and, taken after those of the arenas, that of the numbers. */
+/* Around fork(): the mutexes of claims and of the shared heap, and, taken after those of the arenas, that of the
+   numbers. */
 void gi_heap_before_fork(void);
 void gi_heap_after_fork(void);
 void gi_heap_numbers_before_fork(void);
