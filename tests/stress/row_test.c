@@ -152,6 +152,13 @@ static void test_all_changes_hands(void **state) {
     assert_sound(GILLOC_MODE_FREE, 2, 4, 100);
 }
 
+/* Many heaps that free each other's blocks while their threads die: collisions that few threads never have. */
+static void test_many_threads(void **state) {
+    (void)state;
+    assert_sound(GILLOC_MODE_GIL, 32, 64, 60);
+    assert_sound(GILLOC_MODE_FREE, 32, 64, 60);
+}
+
 /* Time that is up before it begins: each thread still replays a part. */
 static void test_no_time(void **state) {
     (void)state;
@@ -301,6 +308,7 @@ int main(void) {
         cmocka_unit_test(test_more_threads_than_passes),
         cmocka_unit_test(test_nothing_changes_hands),
         cmocka_unit_test(test_all_changes_hands),
+        cmocka_unit_test(test_many_threads),
         cmocka_unit_test(test_no_time),
         cmocka_unit_test(test_hooks_alone_break_nothing),
         cmocka_unit_test(test_null_is_seen),
