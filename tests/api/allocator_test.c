@@ -345,7 +345,7 @@ static void set_while_others_allocate(void) {
             callers[i] = (struct caller){.domain = domain, .stop = &stop};
             threads[i] = thread_start(call_until_stopped, &callers[i]);
         }
-        for (size_t i = 0; i < ROUNDS(2000) || shared_get(&first_guard.calls) == 0 ||
+        for (size_t i = 0; i < ROUNDS(500) || shared_get(&first_guard.calls) == 0 ||
                            shared_get(&second_guard.calls) == 0 || shared_get(&callers[3].rounds) == 0;
              i++) {
             PyMemAllocatorEx words = i % 3 == 0 ? first_words : i % 3 == 1 ? second_words : before;

@@ -299,7 +299,7 @@ static void the_resident_set_shrinks(void) {
 }
 #endif
 
-/* A load that swings by half an arena neither takes nor gives arenas at each swing. */
+/* A load that swings by one arena, into a new one and out of it, neither takes nor gives an arena at each swing. */
 static void a_small_swing_keeps_its_arena(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     struct link *base = NULL;
@@ -307,14 +307,14 @@ static void a_small_swing_keeps_its_arena(void) {
     while (memory_stats().arenas_acquired < 4) {
         base = push(base, count++);
     }
-    size_t half = count / 3 / 2; /* three arenas are full */
+    size_t swings_by = count / 3; /* three arenas are full, the fourth has just begun */
     gilloc_stats start = memory_stats();
     for (int swing = 0; swing < 1000; swing++) {
         struct link *first = NULL;
-        for (size_t i = 0; i < half; i++) {
+        for (size_t i = 0; i < swings_by; i++) {
             first = push(first, i);
         }
-        pop_all(first, half);
+        pop_all(first, swings_by);
     }
     EXPECT_AT_MOST(memory_stats().arenas_acquired - start.arenas_acquired, 2);
     pop_all(base, count);
