@@ -11,7 +11,7 @@
 
 #define ALIGNMENT 16
 
-/* --- the three domains -------------------------------------------------------------- */
+/* --- the three domains ------------------------------------------------------------------------ */
 
 static const struct {
     const char *name;
@@ -26,7 +26,7 @@ static const struct {
     [PYMEM_DOMAIN_OBJ] = {"object", "PyObject_", PyObject_Malloc, PyObject_Calloc, PyObject_Realloc, PyObject_Free},
 };
 
-/* --- checks -------------------------------------------------------------------------- */
+/* --- checks ----------------------------------------------------------------------------------- */
 
 /* Is `address` a result that a request may have? */
 static bool check_result(const void *address, const struct block *wanted, const char *function, struct faults *faults) {
@@ -58,7 +58,7 @@ static bool check_pattern(const struct block *block, uint32_t size, const char *
     return false;
 }
 
-/* --- calls ------------------------------------------------------------------------------ */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 bool block_malloc(struct block *block, PyMemAllocatorDomain domain, uint32_t size, uint64_t id, struct faults *faults) {
     struct block made = {.address = domains[domain].malloc(size), .id = id, .size = size, .domain = domain};

@@ -21,7 +21,7 @@
 #define TRACES "stress/traces"
 #define SUFFIX ".trc.xz"
 
-/* --- directories ---------------------------------------------------------------------------- */
+/* --- directories ------------------------------------------------------------------------------ */
 
 static int is_trace(const struct dirent *entry) {
     size_t length = strlen(entry->d_name), suffix = strlen(SUFFIX);
@@ -54,7 +54,7 @@ static bool find_directory(char *directory, size_t size) {
     return found;
 }
 
-/* --- paths ----------------------------------------------------------------------------------- */
+/* --- paths ------------------------------------------------------------------------------------ */
 
 /* Appends PREFIX/NAME SUFFIX (prefix "": name alone). */
 static bool add(struct catalog *catalog, const char *prefix, const char *name, const char *suffix) {
@@ -94,7 +94,7 @@ static bool add_all(struct catalog *catalog, const char *directory) {
     return good;
 }
 
-/* --- lifecycle ---------------------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 static int no_memory(char *error, size_t error_size) {
     snprintf(error, error_size, "no memory for the list of traces");

@@ -32,7 +32,7 @@ struct exchange {
     struct estate **youngest; /* guarded by estates_lock; where the next one is linked */
 };
 
-/* --- mailboxes ------------------------------------------------------------------------- */
+/* --- mailboxes -------------------------------------------------------------------------------- */
 
 size_t exchange_give(struct exchange *exchange, unsigned place, uint32_t turn, const struct block *blocks,
                      size_t count) {
@@ -62,7 +62,7 @@ size_t exchange_take(struct exchange *exchange, unsigned place, uint32_t thread,
     return count;
 }
 
-/* --- estates ----------------------------------------------------------------------------- */
+/* --- estates ---------------------------------------------------------------------------------- */
 
 int exchange_bequeath(struct exchange *exchange, struct block *blocks, size_t count) {
     struct estate *estate = malloc(sizeof *estate);
@@ -91,7 +91,7 @@ size_t exchange_inherit(struct exchange *exchange, struct block **blocks) {
     return count;
 }
 
-/* --- lifecycle ------------------------------------------------------------------------------ */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 struct exchange *exchange_new(unsigned places, size_t capacity) {
     struct exchange *exchange = calloc(1, sizeof *exchange);

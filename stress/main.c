@@ -70,7 +70,7 @@ static void show_progress(void *argument, json_int_t operations) {
     fflush(stderr);
 }
 
-/* --- rows ---------------------------------------------------------------------------------------- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 /* Seconds for the next row: an even share of what is left. */
 static double share(const struct job *job) {
@@ -151,7 +151,7 @@ static int check_traces(struct job *job, char *error, size_t error_size) {
     return 0;
 }
 
-/* --- output ---------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -193,7 +193,7 @@ static void print_json(const struct job *job) {
     json_decref(all);
 }
 
-/* --- two programs in one ---------------------------------------------------------------------------- */
+/* --- two programs in one ---------------------------------------------------------------------- */
 
 static int main_of_row(int argc, char **argv) {
     if (argc <= ROW_TRACES) return EXIT_UNUSABLE;

@@ -46,7 +46,7 @@ static const struct option known[] = {
     {0},
 };
 
-/* --- values ------------------------------------------------------------------------------ */
+/* --- values ----------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 3, 4))) static int fail(char *error, size_t error_size, const char *format, ...) {
     va_list arguments;
@@ -85,7 +85,7 @@ static bool parse_threads(struct options *options, const char *text) {
     return good;
 }
 
-/* --- the command line ----------------------------------------------------------------------- */
+/* --- the command line ------------------------------------------------------------------------- */
 
 static int parse_option(struct options *options, int option, const char *value, char *error, size_t error_size) {
     uint64_t count;

@@ -12,7 +12,7 @@
 #define STEP 0x9e3779b97f4a7c15u
 #define WORD sizeof(uint64_t)
 
-/* --- one byte -------------------------------------------------------------------- */
+/* --- one byte --------------------------------------------------------------------------------- */
 
 unsigned char pattern_byte(uint64_t id, size_t offset) {
     uint64_t word = pattern_mix(id) + offset / WORD * STEP;
@@ -21,7 +21,7 @@ unsigned char pattern_byte(uint64_t id, size_t offset) {
     return bytes[offset % WORD];
 }
 
-/* --- whole blocks ---------------------------------------------------------------- */
+/* --- whole blocks ----------------------------------------------------------------------------- */
 
 void pattern_fill(void *block, size_t size, uint64_t id) {
     unsigned char *at = block;

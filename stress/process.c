@@ -40,7 +40,7 @@ static double now(void) {
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-/* --- what it says ------------------------------------------------------------------------ */
+/* --- what it says ----------------------------------------------------------------------------- */
 
 /* The first thing that broke counts. */
 __attribute__((format(printf, 2, 3))) static void set_problem(struct process *process, const char *format, ...) {
@@ -87,7 +87,7 @@ static bool read_lines(struct process *process) {
     return true;
 }
 
-/* --- its life ------------------------------------------------------------------------------- */
+/* --- its life --------------------------------------------------------------------------------- */
 
 /* 0, or an errno. */
 static int start(struct process *process, const struct process_job *job) {

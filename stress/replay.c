@@ -39,7 +39,7 @@ struct pass {
     unsigned since_safepoint;
 };
 
-/* --- small steps -------------------------------------------------------------------------- */
+/* --- small steps ------------------------------------------------------------------------------ */
 
 static void begin_attached(struct pass *pass) {
     if (pass->job->attached != NULL) *pass->job->attached = pass->job->thread;
@@ -77,7 +77,7 @@ static bool free_block(struct pass *pass, struct block *block) {
     return true;
 }
 
-/* --- detached ------------------------------------------------------------------------------- */
+/* --- detached --------------------------------------------------------------------------------- */
 
 /* Frees the blocks of the raw domain among `count`, and moves the others up; how many stay. */
 static size_t free_raw(struct pass *pass, struct block *blocks, size_t count) {
@@ -144,7 +144,7 @@ static bool next_part(struct pass *pass, uint32_t first) {
     return more;
 }
 
-/* --- attached ------------------------------------------------------------------------------- */
+/* --- attached --------------------------------------------------------------------------------- */
 
 /* Frees `count` blocks from the end of `blocks`. */
 static bool free_blocks(struct pass *pass, struct block *blocks, size_t *held, size_t count) {
@@ -197,7 +197,7 @@ static bool replay_part(struct pass *pass) {
     return true;
 }
 
-/* --- the end of a pass ---------------------------------------------------------------------------- */
+/* --- the end of a pass ------------------------------------------------------------------------ */
 
 /* Frees what is alive but for a share, which goes to the front of `slots`; how many. */
 static size_t free_live(struct pass *pass) {
@@ -218,7 +218,7 @@ static size_t free_live(struct pass *pass) {
     return kept;
 }
 
-/* --- lifecycle -------------------------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 static bool init(struct pass *pass, const struct replay *job) {
     *pass = (struct pass){.job = job};

@@ -48,7 +48,7 @@ struct row {
     int pipe;
 };
 
-/* --- telling the parent ------------------------------------------------------------------ */
+/* --- telling the parent ----------------------------------------------------------------------- */
 
 /* One line; takes over `line`. */
 static void tell(struct row *row, json_t *line) {
@@ -69,7 +69,7 @@ static void tell(struct row *row, json_t *line) {
 
 static void tell_fault(void *row, const char *fault) { tell(row, json_pack("{ss}", "fault", fault)); }
 
-/* --- time and memory ------------------------------------------------------------------------ */
+/* --- time and memory -------------------------------------------------------------------------- */
 
 static double seconds_of(clockid_t clock) {
     struct timespec now;
@@ -200,7 +200,7 @@ static void run_threads(struct row *row) {
     pthread_mutex_unlock(&row->lock);
 }
 
-/* --- what is left ------------------------------------------------------------------------------ */
+/* --- what is left ----------------------------------------------------------------------------- */
 
 /* After the last thread: nothing may be alive, and the heap must be sound. */
 static void look_at_rest(struct row *row, json_t *result) {
@@ -253,7 +253,7 @@ static json_t *stats_json(void) {
     return json;
 }
 
-/* --- lifecycle ----------------------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 static bool init(struct row *row) {
     const struct row_job *job = row->job;

@@ -9,7 +9,7 @@
 
 #define MIB (1024.0 * 1024.0)
 
-/* --- values ------------------------------------------------------------------------------------ */
+/* --- values ----------------------------------------------------------------------------------- */
 
 char *table_number(unsigned long long n, char text[32]) {
     char digits[24], *to = text;
@@ -32,7 +32,7 @@ static void put_number(FILE *out, int width, json_t *object, const char *name) {
     fprintf(out, "  %*s", width, table_number((unsigned long long)integer(object, name), text));
 }
 
-/* --- the table ---------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 void table_head(FILE *out) {
     fprintf(out,

@@ -44,7 +44,7 @@ struct reader {
     size_t size, capacity;
 };
 
-/* --- errors ------------------------------------------------------------------------ */
+/* --- errors ----------------------------------------------------------------------------------- */
 
 /* The results are in the macros, where an analyser sees them. */
 #define fail(...) (say(__VA_ARGS__), -1)
@@ -81,7 +81,7 @@ static const char *where(const struct reader *reader, char *text, size_t size) {
     return text;
 }
 
-/* --- unpacking --------------------------------------------------------------------- */
+/* --- unpacking -------------------------------------------------------------------------------- */
 
 static int grow(struct reader *reader) {
     if (reader->size < reader->capacity) return 0;
@@ -153,7 +153,7 @@ static int read_file(struct reader *reader) {
     return result;
 }
 
-/* --- judging ----------------------------------------------------------------------- */
+/* --- judging ---------------------------------------------------------------------------------- */
 
 static int check_header(const struct reader *reader, struct header *header) {
     if (reader->size < sizeof *header) {
@@ -248,7 +248,7 @@ static int check_records(const struct reader *reader, struct trace_record *recor
     return result;
 }
 
-/* --- lifecycle ---------------------------------------------------------------------- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 static int load(struct reader *reader, struct trace *trace) {
     struct header header;

@@ -35,7 +35,8 @@ int gi_pool_check(const gi_pool *pool) {
     unsigned length = 0;
     for (const gi_link *block = pool->free; block != NULL && length <= pool->free_count;
          block = block->next, length++) {
-        if (gi_pool_examine(pool, block) == GI_BLOCK_INTERIOR || (const char *)block < pool->memory ||
+        gi_block_fault fault = gi_pool_examine(pool, block); /* none need be taken */
+        if (fault == GI_BLOCK_INTERIOR || fault == GI_BLOCK_NOT_CARVED || (const char *)block < pool->memory ||
             (const char *)block >= pool->memory + GI_POOL_SIZE) {
             return gi_report_broken("P3", "pool %p: %p is in its free list", (void *)pool->memory, (const void *)block);
         }

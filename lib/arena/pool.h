@@ -9,7 +9,7 @@
  *   carved block is either in the pool's free list, or *taken*: out of the pool, whether a program has it or a thread
  *   cache or a remote list does.  The pool knows nothing of these, so blocks move between threads without it.
  *
- *     P1  taken + free == carved <= capacity        P3  every free block starts a multiple of the block size in
+ *     P1  taken + free == carved <= capacity        P3  every free block is a carved one
  *     P2  free is the length of the free list       P4  carved == 0 implies taken == 0
  *
  *   States: unused (in the arena manager's hands) -> partial (something free or not yet carved) <-> full; a pool whose

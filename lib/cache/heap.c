@@ -50,7 +50,9 @@ static int check_pool(gi_pool *pool, void *arg) {
     return 0;
 }
 
-static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsigned kind, unsigned size_class) {
+/* Adds the length of a list to *pools. */
+static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsigned kind, unsigned size_class,
+                      uint64_t *pools) {
     for (const gi_pool *before = NULL; pool != NULL; before = pool, pool = pool->next) {
         bool right = pool->prev == before && pool->full == full &&
                      (full || (pool->kind == kind && pool->size_class == size_class)) &&
@@ -59,16 +61,23 @@ static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsig
             return gi_report_broken("H1", "heap %u: pool %p is in a list that is not its own", heap->number,
                                     (void *)pool->memory);
         }
+        ++*pools;
     }
     return 0;
 }
 
 static int check_heap(const gi_heap *heap) {
-    int broken = check_list(heap, heap->full, true, 0, 0);
+    uint64_t listed = 0, counted = gi_load_relaxed(&heap->pools); /* relaxed: the world is quiet */
+    int broken = check_list(heap, heap->full, true, 0, 0, &listed);
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            broken |= check_list(heap, gi_load_relaxed(&heap->partial[kind][size_class]), false, kind, size_class);
+            broken |=
+                check_list(heap, gi_load_relaxed(&heap->partial[kind][size_class]), false, kind, size_class, &listed);
         }
+    }
+    if (broken == 0 && listed != counted) {
+        broken = gi_report_broken("H1", "heap %u: %llu pools are in its lists, %llu counted", heap->number,
+                                  (unsigned long long)listed, (unsigned long long)counted);
     }
     return broken;
 }

@@ -55,13 +55,22 @@ static uint32_t cap_for(unsigned size_class, uint32_t bytes) {
 /* --- invariant check -------------------------------------------------------------------------- */
 
 static int64_t count_list(const gi_link *block, unsigned kind, unsigned size_class) {
-    int64_t count = 0;
+    const gi_link *mark = NULL; /* stands still for twice as long each time: a list that comes back to it is a ring */
+    int64_t count = 0, move_mark = 1;
     for (; block != NULL; block = block->next, count++) {
         const gi_page_word *word = gi_address_word(block);
         uint32_t value = word == NULL ? GI_WORD_NO_ARENA : gi_load_relaxed(word); /* relaxed: the world is quiet */
         if (!gi_word_is_pool(value) || gi_word_kind(value) != kind || gi_word_class(value) != size_class) {
             return gi_report_broken("C2", "%p is in a list of class %u, kind %u; its word is %x", (const void *)block,
                                     size_class, kind, value);
+        }
+        if (block == mark) {
+            return gi_report_broken("C2", "%p is in a list of class %u, kind %u, twice", (const void *)block,
+                                    size_class, kind);
+        }
+        if (count == move_mark) {
+            mark = block;
+            move_mark *= 2;
         }
     }
     return count;

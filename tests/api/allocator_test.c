@@ -14,7 +14,7 @@
 #include "tests/support/spy.h"
 #include "tests/support/threads.h"
 
-/* --- one wrapper, each domain ------------------------------------------------------------------------------ */
+/* --- one wrapper, each domain ----------------------------------------------------------------- */
 
 static void check_every_call_is_seen(const struct domain *domain) {
     struct spy spy;
@@ -105,7 +105,7 @@ static void too_large_sizes_reach_no_wrapper(void) {
     PyGILState_Release(was);
 }
 
-/* --- the raw domain under mem and object ------------------------------------------------------------------------ */
+/* --- the raw domain under mem and object ------------------------------------------------------ */
 
 static void check_large_requests_go_through_raw(const struct domain *domain) {
     struct spy raw;
@@ -157,7 +157,7 @@ static void large_requests_go_through_raw(void) {
     PyGILState_Release(was);
 }
 
-/* --- get, set, restore -------------------------------------------------------------------------------------------- */
+/* --- get, set, restore ------------------------------------------------------------------------ */
 
 static void *word_malloc(void *ctx, size_t size) {
     (void)ctx, (void)size;
@@ -271,7 +271,7 @@ static void wrappers_nest(void) {
     PyGILState_Release(was);
 }
 
-/* --- set while others allocate ------------------------------------------------------------------------------------ */
+/* --- set while others allocate ---------------------------------------------------------------- */
 
 /* Two wrappers whose functions know their context: a call with the other's is a torn allocator. */
 struct guard {

@@ -28,7 +28,7 @@ static void add_arenas(struct shadow *shadow, size_t arenas) {
     }
 }
 
-/* --- memory of every kind --------------------------------------------------------------------------------------- */
+/* --- memory of every kind --------------------------------------------------------------------- */
 
 static void work_on(size_t misalign, int dirty) {
     struct arena_source *source = &sources[0];
@@ -73,7 +73,7 @@ static void calloc_trusts_no_arena(void) {
     arena_source_fini(&sources[0]);
 }
 
-/* --- NULL ----------------------------------------------------------------------------------------------------------- */
+/* --- NULL ------------------------------------------------------------------------------------- */
 
 static void null_leads_to_the_raw_domain(void) {
     struct arena_source *source = &sources[0];
@@ -218,7 +218,7 @@ static void failures_at_random_in_threads(void) {
     arena_source_fini(source);
 }
 
-/* --- swapping ------------------------------------------------------------------------------------------------------- */
+/* --- swapping --------------------------------------------------------------------------------- */
 
 static void swapped_while_arenas_live(void) {
     PyObjectArenaAllocator before;
@@ -292,7 +292,7 @@ static void swapped_while_others_allocate(void) {
     }
 }
 
-/* --- what a hook may do ----------------------------------------------------------------------------------------------- */
+/* --- what a hook may do ----------------------------------------------------------------------- */
 
 /* Wraps the default allocator. */
 static struct {

@@ -77,7 +77,7 @@ static void expect_bounded(size_t arenas) {
     memory_expect_all_back();
 }
 
-/* --- one to one ---------------------------------------------------------------------------------------------------------- */
+/* --- one to one ------------------------------------------------------------------------------- */
 
 struct pipe_end {
     struct mailbox *box;
@@ -137,7 +137,7 @@ static void one_produces_one_consumes(void) {
     }
 }
 
-/* --- a thread that only frees, beside one that only allocates: in turns -------------------------------------------------- */
+/* --- a thread that only frees, beside one that only allocates: in turns ----------------------- */
 
 #define TURN 4000
 
@@ -226,7 +226,7 @@ static void others_free_what_ended_threads_left(void) {
     PyGILState_Release(was);
 }
 
-/* --- many to many ----------------------------------------------------------------------------------------------------------- */
+/* --- many to many ----------------------------------------------------------------------------- */
 
 #define MEMBERS 5
 
@@ -288,7 +288,7 @@ static void all_exchange_with_all(void) {
     PyGILState_Release(was);
 }
 
-/* --- memory handed over while its thread is detached --------------------------------------------------------------------- */
+/* --- memory handed over while its thread is detached ------------------------------------------ */
 
 /* The thread that allocated waits, detached, while another frees: nothing needs it to come back. */
 static void *fill_wait_and_refill(void *arg) {

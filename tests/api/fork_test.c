@@ -51,7 +51,7 @@ static void keeper_free(struct keeper *keeper) {
     }
 }
 
-/* --- the parent's other threads ------------------------------------------------------------------------------------ */
+/* --- the parent's other threads --------------------------------------------------------------- */
 
 /* Always attached, always allocating and freeing. */
 static void *stay_busy(void *arg) {
@@ -104,7 +104,7 @@ static void *stay_detached(void *arg) {
     return NULL;
 }
 
-/* --- the child ------------------------------------------------------------------------------------------------------ */
+/* --- the child -------------------------------------------------------------------------------- */
 
 static void use_heap(void) {
     struct shadow shadow;
@@ -202,7 +202,7 @@ static void fork_once(struct keeper *keepers, size_t count) {
     wait_for(pid);
 }
 
-/* --- tests -------------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void one_thread_forks(void) {
     static struct keeper keeper;

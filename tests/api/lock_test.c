@@ -14,7 +14,7 @@
 
 #define THREADS 6
 
-/* --- one at a time ------------------------------------------------------------------------------------------------ */
+/* --- one at a time ---------------------------------------------------------------------------- */
 
 static size_t plain_counter;   /* guarded by the lock, which is what is tested */
 static struct shared attached; /* how many threads are, in gil mode */
@@ -96,7 +96,7 @@ static void one_thread_at_a_time(void) {
     EXPECT(stats.lock_waits <= stats.lock_takes);
 }
 
-/* --- in GIL-free mode all at once ----------------------------------------------------------------------------------- */
+/* --- in GIL-free mode all at once ------------------------------------------------------------- */
 
 static void *wait_for_the_others(void *arg) {
     struct shared *arrived = arg;
@@ -115,7 +115,7 @@ static void all_are_attached_at_once(void) {
     EXPECT_EQ(memory_stats().lock_takes, 0);
 }
 
-/* --- everyone's turn comes -------------------------------------------------------------------------------------------- */
+/* --- everyone's turn comes -------------------------------------------------------------------- */
 
 /* A holder that offers the lock at safepoints only, until the other thread has had it. */
 static struct shared visited;
@@ -217,7 +217,7 @@ static void the_interval_is_obeyed(void) {
     PyGILState_Release(was);
 }
 
-/* --- errno -------------------------------------------------------------------------------------------------------------- */
+/* --- errno ------------------------------------------------------------------------------------ */
 
 static void expect_errno(void) { EXPECT_EQ(errno, ENOTTY); }
 

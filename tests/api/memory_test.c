@@ -20,7 +20,7 @@
 
 static struct arena_source source;
 
-/* --- out of memory ---------------------------------------------------------------------------------------------- */
+/* --- out of memory ---------------------------------------------------------------------------- */
 
 /* Blocks of 512 bytes, linked through their first word, each with its number in the last. */
 struct link {
@@ -64,7 +64,7 @@ static void use_arenas(size_t calls) {
     EXPECT_EQ(arena_source_alive(&source), 0);
 }
 
-/* Sanitizers pay for each page that is touched, so with them not every k starts from nothing; see the test after this. */
+/* Sanitizers pay for each page that is touched, so with them not every k starts from nothing; see the next test. */
 #define NEXT(k) ((UNDER_TSAN || UNDER_ASAN) && (k) >= 20 ? 20 : 1)
 
 /* The k-th arena is refused, for each k: the request is served from the raw domain, all others as ever. */
@@ -200,7 +200,7 @@ static void the_address_space_is_full(void) { fill_the_address_space(GILLOC_MODE
 static void the_address_space_is_full_in_free_mode(void) { fill_the_address_space(GILLOC_MODE_FREE); }
 #endif
 
-/* --- memory goes back --------------------------------------------------------------------------------------------- */
+/* --- memory goes back ------------------------------------------------------------------------- */
 
 #define BIG (20 << 20)
 
@@ -322,7 +322,7 @@ static void a_small_swing_keeps_its_arena(void) {
     PyGILState_Release(was);
 }
 
-/* --- memory is bounded ---------------------------------------------------------------------------------------------- */
+/* --- memory is bounded ------------------------------------------------------------------------ */
 
 /* One size after the other: what one leaves, the next uses. */
 static void sizes_follow_each_other(void) {

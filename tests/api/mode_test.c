@@ -13,7 +13,7 @@
 
 static void gil(const char *value) { EXPECT_EQ(setenv("PYTHON_GIL", value, 1), 0); }
 
-/* --- PYTHON_GIL ------------------------------------------------------------------------------------------------------ */
+/* --- PYTHON_GIL ------------------------------------------------------------------------------- */
 
 static void unset_is_gil_mode(void) {
     EXPECT_EQ(unsetenv("PYTHON_GIL"), 0);
@@ -83,7 +83,7 @@ static struct death_case bad_values[] = {
     {"PYTHON_GIL=off, New first", new_after, "off", CASE_MODE_OPEN, 1, BAD("off")},
 };
 
-/* --- gilloc_set_mode() -------------------------------------------------------------------------------------------------- */
+/* --- gilloc_set_mode() ------------------------------------------------------------------------ */
 
 static void expect_refused(gilloc_mode mode, int error) {
     errno = 0;

@@ -36,7 +36,7 @@ static void *expect_all_back(void *arg) {
     return NULL;
 }
 
-/* --- threads attach by themselves ---------------------------------------------------------------------------------- */
+/* --- threads attach by themselves ------------------------------------------------------------- */
 
 static void *allocate_with_the_lock_held(void *arg) {
     (void)arg;
@@ -120,7 +120,7 @@ static void any_function_may_come_first(void) {
     threads_run(1, expect_all_back, NULL, 0);
 }
 
-/* --- the lock is the runtime's --------------------------------------------------------------------------------------- */
+/* --- the lock is the runtime's ---------------------------------------------------------------- */
 
 static size_t plain_counter; /* guarded by the runtime's lock */
 
@@ -249,7 +249,7 @@ static void allow_threads_drops_the_runtimes_lock(void) {
     threads_run(1, expect_all_back, NULL, 0);
 }
 
-/* --- threads end ------------------------------------------------------------------------------------------------------ */
+/* --- threads end ------------------------------------------------------------------------------ */
 
 static struct shadow left; /* guarded by the runtime's lock */
 
@@ -287,7 +287,7 @@ static void blocks_outlive_threads_that_end(void) {
     threads_run(1, free_what_is_left, NULL, 0);
 }
 
-/* --- when it may be set ------------------------------------------------------------------------------------------------ */
+/* --- when it may be set ----------------------------------------------------------------------- */
 
 static void expect_refused(const gilloc_lock *words, int error) {
     errno = 0;

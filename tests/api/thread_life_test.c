@@ -145,7 +145,7 @@ static void threads_end_while_others_free(void) {
     PyGILState_Release(was);
 }
 
-/* --- the end of a thread ----------------------------------------------------------------------------------------------- */
+/* --- the end of a thread ---------------------------------------------------------------------- */
 
 static pthread_key_t early_key; /* made before the library's first call, so its destructor runs before the library's */
 static pthread_key_t late_key;  /* made after it */
@@ -214,7 +214,7 @@ static void a_detached_state_outlives_its_thread(void) {
 }
 
 #if !UNDER_TSAN
-/* exit() with other threads alive and attached.  Not under ThreadSanitizer, which reports threads that are alive then. */
+/* exit() with other threads alive and attached.  Not under ThreadSanitizer, which reports threads alive then. */
 static void *stay_attached(void *arg) {
     PyGILState_Ensure();
     shared_set(arg, 1);

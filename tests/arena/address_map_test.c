@@ -27,7 +27,7 @@ static uint32_t word_at(uintptr_t address) {
     return gi_load_relaxed(word);
 }
 
-/* --- page words --------------------------------------------------------------------------------------------------- */
+/* --- page words ------------------------------------------------------------------------------- */
 
 static void a_word_holds_heap_kind_and_class(void) {
     static const uint32_t heaps[] = {1, 2, 1000, GI_HEAP_NUMBERS - 2, GI_HEAP_NUMBERS - 1};
@@ -54,7 +54,7 @@ static void a_word_holds_heap_kind_and_class(void) {
     EXPECT(!gi_word_is_pool(GI_WORD_NO_POOL));
 }
 
-/* --- the reservation ---------------------------------------------------------------------------------------------- */
+/* --- the reservation -------------------------------------------------------------------------- */
 
 static void every_page_of_the_reservation_has_a_word_and_a_descriptor(void) {
     gi_address_map_init(RESERVE);
@@ -159,7 +159,7 @@ static void the_reservation_needs_no_window(void) {
     EXPECT_EQ(shared_get(&system_counts.meant), 0);
 }
 
-/* --- windows ------------------------------------------------------------------------------------------------------ */
+/* --- windows ---------------------------------------------------------------------------------- */
 
 /* Each page of the range keeps a word and a descriptor of its own. */
 static void expect_pages(uintptr_t start, size_t size) {
@@ -271,7 +271,7 @@ static void what_memory_is_missing_for_is_not_covered(void) {
     EXPECT_EQ(shared_get(&system_counts.meant), 3);
 }
 
-/* --- many threads ------------------------------------------------------------------------------------------------- */
+/* --- many threads ----------------------------------------------------------------------------- */
 
 /* Thread i covers windows of its own and one of all, and looks up everybody's. */
 static void *cover_and_look_up(void *arg) {

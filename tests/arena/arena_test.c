@@ -28,7 +28,7 @@ static uint64_t get(const gi_counter *counter) { return gi_load_relaxed(counter)
 static const gi_arena_stats *stats(void) { return &gi_arena_stats_now; }
 static uint32_t word_of(const gi_pool *pool) { return gi_load_relaxed(gi_address_word(pool->memory)); }
 
-/* --- pools by hand ------------------------------------------------------------------------------------------------ */
+/* --- pools by hand ---------------------------------------------------------------------------- */
 
 static gi_pool *acquire(void) {
     gi_pool *pool = gi_arena_acquire_pool(CLASS, GI_KIND_OBJECT, WORD);
@@ -85,7 +85,7 @@ static void expect_all_back(void) {
     EXPECT_EQ(gi_arena_purge(), 0);
 }
 
-/* --- which pool --------------------------------------------------------------------------------------------------- */
+/* --- which pool ------------------------------------------------------------------------------- */
 
 static void an_arena_is_used_up_before_the_next(void) {
     gi_pool *pools[3 * POOLS];
@@ -150,7 +150,7 @@ static void a_used_pool_is_served_before_one_never_used(void) {
     expect_all_back();
 }
 
-/* --- memory goes back --------------------------------------------------------------------------------------------- */
+/* --- memory goes back ------------------------------------------------------------------------- */
 
 static void one_empty_arena_is_kept(void) {
     gi_pool *pools[3 * POOLS];
@@ -300,7 +300,7 @@ static void purge_gives_back_all_but_what_is_in_use(void) {
     expect_all_back();
 }
 
-/* --- without a reservation, without memory ------------------------------------------------------------------------ */
+/* --- without a reservation, without memory ---------------------------------------------------- */
 
 static void without_a_reservation_arenas_are_mapped_and_lose_no_pool(void) {
     gi_pool *pools[3 * POOLS];
@@ -370,7 +370,7 @@ static void expect_no_pool_without_memory(size_t reserve) {
 static void without_memory_there_is_no_pool(void) { expect_no_pool_without_memory(RESERVE); }
 static void without_memory_and_reservation_there_is_no_pool(void) { expect_no_pool_without_memory(0); }
 
-/* --- arenas of a user --------------------------------------------------------------------------------------------- */
+/* --- arenas of a user ------------------------------------------------------------------------- */
 
 #define USER_ARENAS 8
 
@@ -581,7 +581,7 @@ static void return_overlapping_arenas(const void *arg) {
     acquire();
 }
 
-/* --- the walk ----------------------------------------------------------------------------------------------------- */
+/* --- the walk --------------------------------------------------------------------------------- */
 
 struct seen {
     gi_pool *pools[3 * GI_ARENA_POOLS];
@@ -634,7 +634,7 @@ static void the_walk_visits_each_pool_in_use_once(void) {
     user_unmap(&user);
 }
 
-/* --- planted faults ----------------------------------------------------------------------------------------------- */
+/* --- planted faults --------------------------------------------------------------------------- */
 
 /* An arena with pools in use, dirty ones and fresh ones; two others, full and empty. */
 static gi_arena *plant(void) {
@@ -706,7 +706,7 @@ static void the_check_finds_a4(void) {
     EXPECT_BROKEN("A4", gi_arena_check());
 }
 
-/* --- many threads ------------------------------------------------------------------------------------------------- */
+/* --- many threads ----------------------------------------------------------------------------- */
 
 static void *come_and_go(void *arg) {
     const size_t self = *(const size_t *)arg;

@@ -40,7 +40,7 @@ static gi_link *take(gi_pool *pool, uint32_t *count, bool *fresh) {
     return blocks;
 }
 
-/* --- carving ------------------------------------------------------------------------------------------------------ */
+/* --- carving ---------------------------------------------------------------------------------- */
 
 static void blocks_are_carved_once_and_in_order(void) {
     for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
@@ -89,7 +89,7 @@ static void a_first_take_touches_part_of_a_pool_only(void) {
     }
 }
 
-/* --- take and give ------------------------------------------------------------------------------------------------ */
+/* --- take and give ---------------------------------------------------------------------------- */
 
 static void what_came_back_is_taken_whole_and_newest_first(void) {
     for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
@@ -151,7 +151,7 @@ static void a_full_pool_empties_and_fills_again(void) {
     }
 }
 
-/* --- what is no block --------------------------------------------------------------------------------------------- */
+/* --- what is no block ------------------------------------------------------------------------- */
 
 /* Compares each offset with what plain division says. */
 static void expect_examined(const gi_pool *pool) {
@@ -189,7 +189,7 @@ static void every_offset_of_every_class_is_told_apart(void) {
     }
 }
 
-/* --- planted faults ----------------------------------------------------------------------------------------------- */
+/* --- planted faults --------------------------------------------------------------------------- */
 
 /* A pool with three free blocks and something taken and something not yet carved. */
 static gi_pool pool_with_three_free(unsigned size_class) {

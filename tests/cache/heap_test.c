@@ -40,7 +40,7 @@ static gi_pool *first_partial(gi_heap *heap, unsigned size_class) {
     return gi_load_relaxed(&heap->partial[KIND][size_class]);
 }
 
-/* --- blocks by hand ----------------------------------------------------------------------------------------------- */
+/* --- blocks by hand --------------------------------------------------------------------------- */
 
 static uint32_t length_of(const gi_link *block) {
     uint32_t length = 0;
@@ -100,7 +100,7 @@ static void expect_all_back(void) {
     EXPECT_EQ(get(&gi_arena_stats_now.arenas), 0);
 }
 
-/* --- numbers ------------------------------------------------------------------------------------------------------ */
+/* --- numbers ---------------------------------------------------------------------------------- */
 
 static void heaps_have_numbers(void) {
     EXPECT(gi_heap_of_number(0) == NULL);
@@ -164,7 +164,7 @@ static void a_number_needs_no_memory(void) {
     EXPECT_EQ(shared_get(&system_counts.meant), 0);
 }
 
-/* --- take and give ------------------------------------------------------------------------------------------------ */
+/* --- take and give ---------------------------------------------------------------------------- */
 
 static void blocks_are_taken_and_given(void) {
     gi_heap *heap = &heaps[0];
@@ -252,7 +252,7 @@ static void without_memory_there_is_no_pool(void) {
     expect_counts(&heaps[0], 1, length_of(blocks));
 }
 
-/* --- adopt and orphan --------------------------------------------------------------------------------------------- */
+/* --- adopt and orphan ------------------------------------------------------------------------- */
 
 static void give_shared(gi_link *block) {
     gi_pool *emptied = NULL;
@@ -325,7 +325,7 @@ static void pools_of_all_classes_are_orphaned(void) {
     expect_all_back();
 }
 
-/* --- claims ------------------------------------------------------------------------------------------------------- */
+/* --- claims ----------------------------------------------------------------------------------- */
 
 static void an_idle_heap_is_claimed_once(void) {
     init();
@@ -397,7 +397,7 @@ static void one_works_on_a_heap_at_a_time(void) {
     EXPECT(plain_word >= ROUNDS(5000));
 }
 
-/* --- adopt and orphan in many threads ----------------------------------------------------------------------------- */
+/* --- adopt and orphan in many threads --------------------------------------------------------- */
 
 struct worker {
     gi_heap *heap;
@@ -467,7 +467,7 @@ static void pools_are_adopted_and_orphaned_by_many_threads(void) {
     expect_all_back();
 }
 
-/* --- what is no block --------------------------------------------------------------------------------------------- */
+/* --- what is no block ------------------------------------------------------------------------- */
 
 #define FREE_TEXT(message, block, advice)         \
     "Fatal gilloc error: PyObject_Free: " message \
@@ -525,7 +525,7 @@ static void report_a_double_free(const void *arg) {
     gi_heap_double_free(gi_address_pool(blocks), blocks, "PyMem_Free");
 }
 
-/* --- planted faults ----------------------------------------------------------------------------------------------- */
+/* --- planted faults --------------------------------------------------------------------------- */
 
 /* A heap with a full pool and a partial one. */
 static gi_link *planted[2 * GI_POOL_SIZE / GI_ALIGNMENT];

@@ -2,8 +2,8 @@
 /*
  * thread_cache_test.c - the free blocks of one thread: where they come from, where they go, how much is kept; blocks of
  *                       others; threads that end; faults that the count must find.
- *   A test works on several caches from one thread, as the thread of each, unless it says otherwise.  What a cache holds
- *   at most, and how many frees make a batch, are found out by trying: they differ between builds.
+ *   A test works on several caches from one thread, as the thread of each, unless it says otherwise.  What a cache
+ *   holds at most, and how many frees make a batch, are found out by trying: they differ between builds.
  */
 #include "lib/cache/thread_cache.h"
 
@@ -58,7 +58,7 @@ static uint32_t length_of(const gi_link *block) {
     return length;
 }
 
-/* --- blocks by hand, as object_alloc.c does it -------------------------------------------------------------------- */
+/* --- blocks by hand, as object_alloc.c does it ------------------------------------------------ */
 
 static gi_link *alloc_in(gi_thread_cache *cache, unsigned kind, unsigned size_class) {
     gi_bin *bin = &cache->bins[kind][1 + size_class];
@@ -126,7 +126,7 @@ static void expect_all_back(void) {
     EXPECT_EQ(get(&gi_arena_stats_now.arenas), 0);
 }
 
-/* --- a cache comes and goes --------------------------------------------------------------------------------------- */
+/* --- a cache comes and goes ------------------------------------------------------------------- */
 
 static void expect_empty(gi_thread_cache *cache) {
     EXPECT_EQ(gi_cache_count_free(cache), 0);
@@ -202,7 +202,7 @@ static void every_cache_is_visited(void) {
     EXPECT_EQ(visited, LENGTH(caches));
 }
 
-/* --- refill ------------------------------------------------------------------------------------------------------- */
+/* --- refill ----------------------------------------------------------------------------------- */
 
 static void refill_every_bin(void) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
@@ -334,7 +334,7 @@ static void without_memory_a_refill_is_refused_and_nothing_is_lost(void) {
     }
 }
 
-/* --- requests of 0 bytes ------------------------------------------------------------------------------------------ */
+/* --- requests of 0 bytes ---------------------------------------------------------------------- */
 
 static void the_bin_of_0_bytes_borrows_from_the_smallest_class(void) {
     init_attached(false);
@@ -360,7 +360,7 @@ static void the_bin_of_0_bytes_borrows_from_the_smallest_class(void) {
     expect_all_back();
 }
 
-/* --- overflow ----------------------------------------------------------------------------------------------------- */
+/* --- overflow --------------------------------------------------------------------------------- */
 
 static void what_overflows_is_allocated_next_if_nothing_else_is(void) {
     init_attached(false);
@@ -433,7 +433,7 @@ static void the_cap_adapts(void) {
     expect_all_back();
 }
 
-/* --- flush -------------------------------------------------------------------------------------------------------- */
+/* --- flush ------------------------------------------------------------------------------------ */
 
 static void a_flush_gives_everything_back(void) {
     for (int free_threaded = 0; free_threaded < 2; free_threaded++) {
@@ -470,7 +470,7 @@ static void a_flush_gives_everything_back(void) {
     }
 }
 
-/* --- blocks of others --------------------------------------------------------------------------------------------- */
+/* --- blocks of others ------------------------------------------------------------------------- */
 
 static void blocks_of_others_go_back_in_batches(void) {
     init_attached(true);
@@ -630,7 +630,7 @@ static void an_idle_owner_is_served(void) {
     expect_all_back();
 }
 
-/* --- threads end -------------------------------------------------------------------------------------------------- */
+/* --- threads end ------------------------------------------------------------------------------ */
 
 static void end_cache(gi_thread_cache *cache) {
     gi_cache_detach(cache, true, FUNCTION);
@@ -735,18 +735,18 @@ static void after_fork_a_cache_ends_if_its_thread_was_outside(void) {
     init_attached(true);
     gi_link *in_a = alloc(A), *in_b = alloc(B), *in_c = alloc(C);
     gi_cache_detach(A, true, FUNCTION);
-    EXPECT(gi_cache_end_after_fork(A, true, true, FUNCTION));
+    EXPECT(gi_cache_end_after_fork(A, true, FUNCTION));
     expect_empty(A);
     EXPECT_EQ(heap_of(in_a), GI_HEAP_SHARED_NUMBER);
     /* Attached, so inside as far as anybody knows: it is left alone, and the checks leave it alone too. */
-    EXPECT(!gi_cache_end_after_fork(B, false, true, FUNCTION));
+    EXPECT(!gi_cache_end_after_fork(B, false, FUNCTION));
     B->own.full = (gi_pool *)in_b; /* half done */
     EXPECT_EQ(heap_of(in_b), B->own.number);
     EXPECT_EQ(gi_heap_check_all(), 0);
-    /* Detached, but somebody was at its upkeep. */
+    /* Detached, but somebody was deleting it. */
     gi_cache_detach(C, true, FUNCTION);
-    EXPECT(gi_heap_try_claim(&C->own));
-    EXPECT(!gi_cache_end_after_fork(C, true, true, FUNCTION));
+    gi_heap_activate(&C->own);
+    EXPECT(!gi_cache_end_after_fork(C, true, FUNCTION));
     EXPECT_EQ(heap_of(in_c), C->own.number);
     EXPECT_EQ(gi_heap_check_all(), 0);
     /* Its blocks can be freed by the thread that is left. */
@@ -757,7 +757,7 @@ static void after_fork_a_cache_ends_if_its_thread_was_outside(void) {
     EXPECT_EQ(gi_heap_check_all(), 0);
 }
 
-/* --- planted faults ----------------------------------------------------------------------------------------------- */
+/* --- planted faults --------------------------------------------------------------------------- */
 
 static gi_bin *plant(void) {
     init_attached(false);
@@ -837,7 +837,7 @@ static void the_count_finds_a_ring(void) {
     EXPECT(gi_cache_count_free(A) >= 2);
 }
 
-/* --- wrong frees that show as blocks go back ---------------------------------------------------------------------- */
+/* --- wrong frees that show as blocks go back -------------------------------------------------- */
 
 static void give_back_a_block_whose_pool_has_gone(const void *arg) {
     (void)arg;
@@ -867,7 +867,7 @@ static void free_a_block_twice(const void *arg) {
     "  found    later, as free blocks went back to their pool, of which none is taken\n" \
     "  do       free each block once\n"
 
-/* --- many threads ------------------------------------------------------------------------------------------------- */
+/* --- many threads ----------------------------------------------------------------------------- */
 
 #define THREADS 4
 #define LIVES ROUNDS(60)

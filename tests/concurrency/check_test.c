@@ -14,7 +14,7 @@
 #include "tests/concurrency/unit.h"
 #include "tests/support/child.h"
 
-/* --- the form of a fatal text ------------------------------------------------------------------------------------- */
+/* --- the form of a fatal text ----------------------------------------------------------------- */
 
 static void fatal(const void *arg) {
     (void)arg;
@@ -32,7 +32,7 @@ static void failed_assertion(const void *arg) {
     gi_assert_failed("a == b", "lib/x.c", 12);
 }
 
-/* --- bad input ---------------------------------------------------------------------------------------------------- */
+/* --- bad input -------------------------------------------------------------------------------- */
 
 static void at_exit_must_not_run(void) { abort(); }
 
@@ -51,7 +51,7 @@ static void bad_input_exits_with_1(void **state) {
     child_end_fini(&end);
 }
 
-/* --- too long ----------------------------------------------------------------------------------------------------- */
+/* --- too long --------------------------------------------------------------------------------- */
 
 /* More than any report holds. */
 static char long_text[1 << 16];
@@ -122,7 +122,7 @@ static void every_length_is_cut_at_the_same_place(void) {
     }
 }
 
-/* --- a broken invariant ------------------------------------------------------------------------------------------- */
+/* --- a broken invariant ----------------------------------------------------------------------- */
 
 static void a_broken_invariant_is_one_line(void) {
     said_begin();
@@ -132,7 +132,7 @@ static void a_broken_invariant_is_one_line(void) {
     EXPECT(strcmp(text, "gilloc_check: A4: 7 arenas, 3 free\n") == 0);
 }
 
-/* --- one write ---------------------------------------------------------------------------------------------------- */
+/* --- one write -------------------------------------------------------------------------------- */
 
 /* A socket of datagrams keeps writes apart. */
 static void a_report_is_one_write(void) {
@@ -151,7 +151,7 @@ static void a_report_is_one_write(void) {
     }
 }
 
-/* --- assertions --------------------------------------------------------------------------------------------------- */
+/* --- assertions ------------------------------------------------------------------------------- */
 
 static void assertions_are_evaluated_where_they_are_on(void) {
     int evaluated = 0;

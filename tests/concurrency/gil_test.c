@@ -40,7 +40,7 @@ static void expect_free_and_quiet(void) {
     EXPECT_EQ(gi_load_relaxed(&gil.ripe_at), UINT64_MAX);
 }
 
-/* --- one thread --------------------------------------------------------------------------------------------------- */
+/* --- one thread ------------------------------------------------------------------------------- */
 
 static void take_and_drop(void) {
     gi_asked asked = {0};
@@ -80,7 +80,7 @@ static void try_take_never_waits(void) {
     expect_free_and_quiet();
 }
 
-/* --- a runtime's own lock ----------------------------------------------------------------------------------------- */
+/* --- a runtime's own lock --------------------------------------------------------------------- */
 
 struct outer {
     int held, acquired, released;
@@ -121,7 +121,7 @@ static void an_outer_lock_takes_its_place(void) {
     EXPECT_EQ(get(&gil.takes), 0);
 }
 
-/* --- exclusion and counts ----------------------------------------------------------------------------------------- */
+/* --- exclusion and counts --------------------------------------------------------------------- */
 
 #define THREADS 5
 #define TURNS ROUNDS(20000)
@@ -195,7 +195,7 @@ static void one_holder_at_a_time_and_the_counts_add_up(void) {
     }
 }
 
-/* --- turns for everyone ------------------------------------------------------------------------------------------- */
+/* --- turns for everyone ----------------------------------------------------------------------- */
 
 #define TURNS_EACH ROUNDS(200)
 
@@ -257,7 +257,7 @@ static void one_who_computes_gets_turns_beside_many_who_come_and_go(void) { give
 static void many_who_compute_give_turns_to_one_who_comes_and_goes(void) { give_turns(THREADS - 1, SHORT_NS); }
 static void both_kinds_get_turns(void) { give_turns(2, 50000); }
 
-/* --- who goes next ------------------------------------------------------------------------------------------------ */
+/* --- who goes next ---------------------------------------------------------------------------- */
 
 static char order[8]; /* guarded by the lock: the names of its holders */
 static size_t order_length;
@@ -401,7 +401,7 @@ static void waiters_of_a_kind_go_in_order_of_arrival(void) {
     }
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void a_request_that_is_lost_is_repeated(void) {
     gi_asked asked = {0};
@@ -422,7 +422,7 @@ static void a_request_that_is_lost_is_repeated(void) {
     }
 }
 
-/* --- fork --------------------------------------------------------------------------------------------------------- */
+/* --- fork ------------------------------------------------------------------------------------- */
 
 /* Forks while this thread holds the lock and others wait for it; true in the child, where nobody waits. */
 static bool in_child(struct visitor *visitors, pthread_t *threads, gi_asked *asked, pid_t *pid) {

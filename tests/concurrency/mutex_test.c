@@ -26,7 +26,7 @@ static void init_all(void) {
     }
 }
 
-/* --- what is right ------------------------------------------------------------------------------------------------ */
+/* --- what is right ---------------------------------------------------------------------------- */
 
 static void upwards_is_right_and_drops_come_in_any_order(void) {
     init_all();
@@ -66,7 +66,7 @@ static void a_static_mutex_needs_no_init(void) {
     gi_mutex_unlock(&mutex);
 }
 
-/* --- exclusion ---------------------------------------------------------------------------------------------------- */
+/* --- exclusion -------------------------------------------------------------------------------- */
 
 static size_t plain_counter; /* guarded by mutexes[GI_RANK_ARENA] */
 
@@ -86,7 +86,7 @@ static void one_thread_at_a_time(void) {
     EXPECT_EQ(plain_counter, 4 * ROUNDS(20000));
 }
 
-/* --- what is wrong ------------------------------------------------------------------------------------------------ */
+/* --- what is wrong ---------------------------------------------------------------------------- */
 
 struct pair {
     unsigned first, second;

@@ -14,7 +14,7 @@
 #include "tests/support/shared.h"
 #include "tests/support/threads.h"
 
-/* --- one thread that waits ---------------------------------------------------------------------------------------- */
+/* --- one thread that waits -------------------------------------------------------------------- */
 
 static struct shared waiter_id, waiter_done;
 
@@ -79,7 +79,7 @@ static void a_grace_period_waits_until_the_online_thread_unregisters(void) {
     finish_waiter(thread);
 }
 
-/* --- threads that do not delay it --------------------------------------------------------------------------------- */
+/* --- threads that do not delay it ------------------------------------------------------------- */
 
 static void offline_threads_do_not_delay(void) {
     gi_rcu_register(); /* and is offline by that */
@@ -109,7 +109,7 @@ static void an_online_caller_is_quiescent_by_it(void) {
     gi_rcu_unregister();
 }
 
-/* --- what it is for ----------------------------------------------------------------------------------------------- */
+/* --- what it is for --------------------------------------------------------------------------- */
 
 #define READERS 3
 #define GRACE_PERIODS ROUNDS(2000)
@@ -183,7 +183,7 @@ static void what_readers_see_stays_valid(void) {
     free(gi_load_relaxed(&current));
 }
 
-/* --- threads, fork ------------------------------------------------------------------------------------------------ */
+/* --- threads, fork ---------------------------------------------------------------------------- */
 
 static struct shared stay;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * remote_list_test.c - push, take, close, open; many push and one takes, each link once.
- *   The links carry plain words that the pusher writes and the taker reads: ThreadSanitizer sees whether the list orders
- *   them.
+ *   The links carry plain words that the pusher writes and the taker reads: ThreadSanitizer sees whether the list
+ *   orders them.
  */
 #include "concurrency/remote_list.h"
 
@@ -16,7 +16,7 @@
 
 static gi_remote_list list;
 
-/* --- one thread --------------------------------------------------------------------------------------------------- */
+/* --- one thread ------------------------------------------------------------------------------- */
 
 static gi_link links[6];
 
@@ -79,7 +79,7 @@ static void take_from_a_closed_list(void) {
 
 static void open_an_open_list(void) { gi_remote_list_open(&list); }
 
-/* --- many push, one takes ----------------------------------------------------------------------------------------- */
+/* --- many push, one takes --------------------------------------------------------------------- */
 
 #define PUSHERS 4
 #define BATCH 5
@@ -186,7 +186,7 @@ static void many_push_and_one_takes(void) {
     free_pushers();
 }
 
-/* --- an owner that ends and comes back ---------------------------------------------------------------------------- */
+/* --- an owner that ends and comes back -------------------------------------------------------- */
 
 static size_t owners_word; /* plain: the owner writes it before it closes; whoever is refused reads it */
 

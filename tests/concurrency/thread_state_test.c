@@ -46,7 +46,7 @@ static void fini_all(void) {
     EXPECT_EQ(gi_registry_check(&registry), 0);
 }
 
-/* --- the registry ------------------------------------------------------------------------------------------------- */
+/* --- the registry ----------------------------------------------------------------------------- */
 
 static void states_have_numbers_in_order_of_birth(void) {
     EXPECT_EQ(gi_registry_check(&registry), 0);
@@ -134,7 +134,7 @@ static void spare_states_are_used_again(void) {
     fini_all();
 }
 
-/* --- attach and detach -------------------------------------------------------------------------------------------- */
+/* --- attach and detach ------------------------------------------------------------------------ */
 
 static void attach_and_detach(void) {
     gi_thread_state *state = &states[0];
@@ -240,7 +240,7 @@ static void one_state_passes_from_thread_to_thread(void) {
     fini_all();
 }
 
-/* --- many at once ------------------------------------------------------------------------------------------------- */
+/* --- many at once ----------------------------------------------------------------------------- */
 
 static struct shared attached_now;
 
@@ -259,7 +259,7 @@ static void any_number_attaches_in_free_mode(void) {
     fini_all();
 }
 
-/* --- safepoints --------------------------------------------------------------------------------------------------- */
+/* --- safepoints ------------------------------------------------------------------------------- */
 
 static void a_safepoint_returns_what_is_left_to_do(void) {
     for (int is_free = 0; is_free < 2; is_free++) {
@@ -354,7 +354,7 @@ static void attached_in_gil_mode_delays_no_grace_period(void) {
     fini_all();
 }
 
-/* --- a runtime's own lock ----------------------------------------------------------------------------------------- */
+/* --- a runtime's own lock --------------------------------------------------------------------- */
 
 static int outer_is_held;
 
@@ -399,7 +399,7 @@ static void end_attached_under_our_own_lock(void) {
     gi_thread_detach_ended(&states[0]);
 }
 
-/* --- fork --------------------------------------------------------------------------------------------------------- */
+/* --- fork ------------------------------------------------------------------------------------- */
 
 /* The other threads are at their places; true in the child. */
 static bool in_child(pid_t *pid) {
@@ -492,7 +492,7 @@ static void the_child_of_a_detached_fork_holds_nothing(void) {
     fork_detached(true);
 }
 
-/* --- planted faults ----------------------------------------------------------------------------------------------- */
+/* --- planted faults --------------------------------------------------------------------------- */
 
 static void the_walk_finds_r1(void) {
     init_gil_mode();

@@ -17,7 +17,7 @@
 
 #include "tests/support/child.h"
 
-/* --- bodies ------------------------------------------------------------------------------------------------------- */
+/* --- bodies ----------------------------------------------------------------------------------- */
 
 static void run_body(void *arg) { ((const struct unit *)arg)->body(); }
 
@@ -72,7 +72,7 @@ void unit_run_assertion(void **state) {
     child_end_fini(&end);
 }
 
-/* --- what a check says -------------------------------------------------------------------------------------------- */
+/* --- what a check says ------------------------------------------------------------------------ */
 
 static int said_file, kept_stderr;
 static char said_text[4096];
@@ -101,7 +101,7 @@ void expect_said(const char *file, int line, const char *call, long long result,
     }
 }
 
-/* --- threads ------------------------------------------------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 int unit_threads(void) {
     DIR *tasks = opendir("/proc/self/task");

@@ -24,7 +24,7 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/* --- bodies ------------------------------------------------------------------------------------------------------- */
+/* --- bodies ----------------------------------------------------------------------------------- */
 
 struct unit {
     void (*body)(void);
@@ -60,7 +60,7 @@ void unit_run_assertion(void **state);
 /* Ends a cmocka test as skipped in a build without assertions. */
 void unit_skip_without_assertions(void);
 
-/* --- what a check says -------------------------------------------------------------------------------------------- */
+/* --- what a check says ------------------------------------------------------------------------ */
 
 /* Takes all that is written to stderr until said_end(), which returns it: valid until the next one.  One at a time. */
 void said_begin(void);
@@ -75,7 +75,7 @@ const char *said_end(void);
     } while (0)
 void expect_said(const char *file, int line, const char *call, long long result, const char *start, const char *text);
 
-/* --- threads ------------------------------------------------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 /* Waits; a test whose condition never comes true does not end. */
 #define WAIT_UNTIL(condition)  \

@@ -37,7 +37,7 @@ struct misuse {
     char text[400];
 };
 
-/* --- the call --------------------------------------------------------------------------------------------------- */
+/* --- the call --------------------------------------------------------------------------------- */
 
 static void do_call(const struct misuse *misuse, void *block) {
     const struct domain *domain = &domains[misuse->domain];
@@ -170,7 +170,7 @@ static void misuse_body(const void *arg) {
     do_call(misuse, block);
 }
 
-/* --- what it must say ------------------------------------------------------------------------------------------------ */
+/* --- what it must say ------------------------------------------------------------------------- */
 
 static const char *function_name(const struct misuse *misuse) {
     static const char *const names[2][CALLS] = {
@@ -203,7 +203,7 @@ static void write_texts(struct misuse *misuse, int mode) {
              function_name(misuse), domains[misuse->domain].name, subject);
 }
 
-/* --- all of them -------------------------------------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 /* Small sizes fall through the fast path, or through its empty cache; large ones past it. */
 static const size_t sizes[] = {0, 1, 512, 513};

@@ -38,7 +38,7 @@
     " bytes\n"                                               \
     "  do       pass the size that the block was requested with\n"
 
-/* --- the wrong domain ----------------------------------------------------------------------------------------------- */
+/* --- the wrong domain ------------------------------------------------------------------------- */
 
 static const size_t smallest = 0, small = 64, largest = 512;
 
@@ -82,7 +82,7 @@ static void object_free_of_another_threads_mem(const void *unused) {
     PyObject_Free(block);
 }
 
-/* --- no block -------------------------------------------------------------------------------------------------------- */
+/* --- no block --------------------------------------------------------------------------------- */
 
 /* Hostile builds have smaller arenas. */
 #ifdef GI_HOSTILE
@@ -132,7 +132,7 @@ static void free_in_a_released_arena(const void *unused) {
     PyMem_Free(block);
 }
 
-/* --- the wrong size ---------------------------------------------------------------------------------------------------- */
+/* --- the wrong size --------------------------------------------------------------------------- */
 
 static const struct sizes {
     size_t requested;
@@ -162,7 +162,7 @@ static void free_sized_of_no_domain(const void *unused) {
     gilloc_free_sized((PyMemAllocatorDomain)-1, NULL, 0);
 }
 
-/* --- allocators that are not whole ---------------------------------------------------------------------------------------- */
+/* --- allocators that are not whole ------------------------------------------------------------ */
 
 static void allocator_without_free(const void *unused) {
     (void)unused;

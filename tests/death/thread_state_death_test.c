@@ -29,7 +29,7 @@
     ": thread state X is attached in another thread\n" \
     "  do       " advice "\n"
 
-/* --- detached, and must not be ----------------------------------------------------------------------------------------- */
+/* --- detached, and must not be ---------------------------------------------------------------- */
 
 /* Whether it was attached before makes no difference. */
 static const int before = 1;
@@ -79,7 +79,7 @@ static void safepoint_while_saved(const void *unused) {
     gilloc_safepoint();
 }
 
-/* --- attached, and must not be ------------------------------------------------------------------------------------------ */
+/* --- attached, and must not be ---------------------------------------------------------------- */
 
 static void restore_attached(const void *unused) {
     (void)unused;
@@ -102,7 +102,7 @@ static void delete_current_state(const void *unused) {
     PyThreadState_Delete(PyThreadState_Get());
 }
 
-/* --- NULL, and the wrong state -------------------------------------------------------------------------------------------- */
+/* --- NULL, and the wrong state ---------------------------------------------------------------- */
 
 static void restore_null(const void *arg) {
     begin(arg);
@@ -136,7 +136,7 @@ static void new_of_null(const void *unused) {
     PyThreadState_New(NULL);
 }
 
-/* --- a state that another thread has ---------------------------------------------------------------------------------------- */
+/* --- a state that another thread has ---------------------------------------------------------- */
 
 static pthread_barrier_t attached;
 
@@ -178,7 +178,7 @@ static void clear_anothers(const void *unused) {
     PyThreadState_Clear(state);
 }
 
-/* --- PyGILState_Release() ------------------------------------------------------------------------------------------------------ */
+/* --- PyGILState_Release() --------------------------------------------------------------------- */
 
 static void release_without_ensure(const void *arg) {
     begin(arg);
@@ -202,7 +202,7 @@ static void release_of_a_state_by_hand(const void *unused) {
     PyGILState_Release(PyGILState_LOCKED);
 }
 
-/* --- threads that end -------------------------------------------------------------------------------------------------------------- */
+/* --- threads that end ------------------------------------------------------------------------- */
 
 static void *end_without_release(void *arg) {
     (void)arg;

@@ -32,7 +32,7 @@ static void expect_bytes(const void *memory, size_t size, unsigned char value) {
     }
 }
 
-/* --- map, unmap, decommit ----------------------------------------------------------------------------------------- */
+/* --- map, unmap, decommit --------------------------------------------------------------------- */
 
 static void mapped_memory_is_zero_and_writable(void) {
     static const size_t sizes[] = {4096, 65536, GI_ARENA_SIZE, 4 * GI_ARENA_SIZE};
@@ -81,7 +81,7 @@ static void a_decommit_that_is_refused_changes_nothing(void) {
     gi_os_unmap(memory, 4096);
 }
 
-/* --- descriptors -------------------------------------------------------------------------------------------------- */
+/* --- descriptors ------------------------------------------------------------------------------ */
 
 static void descriptors_are_zero_apart_and_on_lines_of_their_own(void) {
     static const size_t sizes[] = {1, 64, 65, 100, 4096, 5000, 40000, 65536, 65537, 300000, 24};
@@ -124,7 +124,7 @@ static void descriptors_that_are_refused_are_null(void) {
     EXPECT(next == small + 64);
 }
 
-/* --- the reservation ---------------------------------------------------------------------------------------------- */
+/* --- the reservation -------------------------------------------------------------------------- */
 
 static const gi_reservation *reserve(size_t size) {
     gi_os_reserve(size);
@@ -246,7 +246,7 @@ static void a_tight_limit_leaves_no_reservation(void) {
 }
 #endif
 
-/* --- slots -------------------------------------------------------------------------------------------------------- */
+/* --- slots ------------------------------------------------------------------------------------ */
 
 static void slots_are_aligned_distinct_zero_and_come_to_an_end(void) {
     const gi_reservation *r = reserve(RESERVE);
@@ -368,7 +368,7 @@ static void a_reservation_is_two_mappings_however_many_slots_are_used(void) {
     EXPECT_EQ(count, 2);
 }
 
-/* --- many threads ------------------------------------------------------------------------------------------------- */
+/* --- many threads ----------------------------------------------------------------------------- */
 
 static void *use_slots(void *arg) {
     int value = *(const int *)arg;

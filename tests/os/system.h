@@ -2,7 +2,7 @@
 /*
  * system.h - the system as lib/os sees it (gi_os), with refusals: it counts the calls and refuses those that it is told
  *            to, without making them.
- *   Installed before other threads start; the numbers are shared (any thread), what is refused is set while nobody calls.
+ *   Installed before other threads start; the numbers are shared (any thread); refusals are set while nobody calls.
  */
 #ifndef TESTS_OS_SYSTEM_H
 #define TESTS_OS_SYSTEM_H

@@ -33,7 +33,7 @@ static void assert_told(const char *text) {
     assert_int_equal(faults_count(&faults), 1);
 }
 
-/* --- sound ------------------------------------------------------------------------ */
+/* --- sound ------------------------------------------------------------------------------------ */
 
 static void test_sound_blocks(void **state) {
     (void)state;
@@ -61,7 +61,7 @@ static void test_sound_blocks(void **state) {
     assert_int_equal(gilloc_allocated_blocks(), 0);
 }
 
-/* --- damaged by somebody ------------------------------------------------------------ */
+/* --- damaged by somebody ---------------------------------------------------------------------- */
 
 static void test_damaged_before_free(void **state) {
     (void)state;
@@ -106,7 +106,7 @@ static void test_later_faults_are_counted(void **state) {
     assert_int_equal(faults_count(&faults), 2);
 }
 
-/* --- broken allocators ---------------------------------------------------------------- */
+/* --- broken allocators ------------------------------------------------------------------------ */
 
 static _Alignas(16) unsigned char room[64];
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- bytes ---------------------------------------------------------------------- */
+/* --- bytes ------------------------------------------------------------------------------------ */
 
 void bytes_add(struct bytes *bytes, const void *more, size_t size) {
     bytes->at = realloc(bytes->at, bytes->size + size + 1);
@@ -57,7 +57,7 @@ void bytes_free(struct bytes *bytes) {
     *bytes = (struct bytes){0};
 }
 
-/* --- files ---------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 char *test_path(char *path, const char *name) {
     const char *directory = getenv("TEST_TMPDIR");

@@ -21,7 +21,7 @@
 
 extern char **environ;
 
-/* --- a run ------------------------------------------------------------------------ */
+/* --- a run ------------------------------------------------------------------------------------ */
 
 struct outcome {
     int status; /* exit status; -1: a signal */
@@ -69,7 +69,7 @@ static void assert_unusable(struct outcome outcome, const char *error) {
     outcome_free(&outcome);
 }
 
-/* --- sound runs ----------------------------------------------------------------------- */
+/* --- sound runs ------------------------------------------------------------------------------- */
 
 static void test_help(void **state) {
     (void)state;
@@ -171,7 +171,7 @@ static void test_json(void **state) {
     outcome_free(&outcome);
 }
 
-/* --- what cannot be used --------------------------------------------------------------- */
+/* --- what cannot be used ---------------------------------------------------------------------- */
 
 static void test_bad_option(void **state) {
     (void)state;
@@ -259,7 +259,7 @@ static void test_traces_beside_the_program(void **state) {
     memcpy(program, original, sizeof program);
 }
 
-/* --- what breaks ------------------------------------------------------------------------- */
+/* --- what breaks ------------------------------------------------------------------------------ */
 
 /* A row that dies is told with what it died of, and the rows behind it still run. */
 static void test_a_row_that_cannot_run(void **state) {

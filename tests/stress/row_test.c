@@ -21,7 +21,7 @@
 static char startup[] = "stress/traces/startup.trc.xz";
 static char *traces[] = {startup};
 
-/* --- a run in a child ------------------------------------------------------------- */
+/* --- a run in a child ------------------------------------------------------------------------- */
 
 struct outcome {
     int status;     /* of the child, as exit status; -1: a signal */
@@ -92,7 +92,7 @@ static json_int_t calls(unsigned passes) {
     return count * passes;
 }
 
-/* --- sound runs --------------------------------------------------------------------- */
+/* --- sound runs ------------------------------------------------------------------------------- */
 
 static void assert_sound(gilloc_mode mode, unsigned threads, unsigned passes, unsigned remote_percent) {
     struct outcome outcome = run(
@@ -171,7 +171,7 @@ static void test_no_time(void **state) {
     outcome_free(&outcome);
 }
 
-/* --- broken allocators ------------------------------------------------------------------ */
+/* --- broken allocators ------------------------------------------------------------------------ */
 
 /* An object domain that works, but for its `nth` call of one kind. */
 static PyMemAllocatorEx sound;

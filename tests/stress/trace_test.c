@@ -41,7 +41,7 @@ static void assert_refused_packed(struct bytes *bytes, const char *text) {
     assert_refused(bytes, text);
 }
 
-/* --- good traces ---------------------------------------------------------------- */
+/* --- good traces ------------------------------------------------------------------------------ */
 
 static void test_real_traces(void **state) {
     (void)state;
@@ -95,7 +95,7 @@ static void test_records_as_written(void **state) {
     bytes_free(&bytes);
 }
 
-/* --- files ------------------------------------------------------------------------ */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static void test_no_file(void **state) {
     (void)state;
@@ -177,7 +177,7 @@ static void test_more_behind_xz(void **state) {
     assert_refused(&bytes, "more bytes follow the xz data; " COPY_AGAIN);
 }
 
-/* --- header ----------------------------------------------------------------------- */
+/* --- header ----------------------------------------------------------------------------------- */
 
 static void test_short_header(void **state) {
     (void)state;
@@ -250,7 +250,7 @@ static void test_more_slots_than_records(void **state) {
     assert_refused_packed(&bytes, "4000000000 block slots and only 1 records to fill them; " RECORD_AGAIN);
 }
 
-/* --- records ---------------------------------------------------------------------- */
+/* --- records ---------------------------------------------------------------------------------- */
 
 /* A trace of 4 records and 3 slots: two good ones, then `op` and so on, then a good one. */
 static void assert_third_refused(unsigned op, unsigned domain, uint32_t slot, const char *text) {
