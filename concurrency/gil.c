@@ -226,6 +226,27 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early) {
     }
 }
 
+/* --- a runtime's own lock --------------------------------------------------------------------- */
+
+bool gi_gil_outer_held(const gi_gil *gil) {
+    int saved_errno = errno;
+    bool held = gil->outer.held(gil->outer.ctx) != 0;
+    errno = saved_errno;
+    return held;
+}
+
+void gi_gil_outer_acquire(const gi_gil *gil) {
+    int saved_errno = errno;
+    gil->outer.acquire(gil->outer.ctx);
+    errno = saved_errno;
+}
+
+void gi_gil_outer_release(const gi_gil *gil) {
+    int saved_errno = errno;
+    gil->outer.release(gil->outer.ctx);
+    errno = saved_errno;
+}
+
 /* --- take, drop, yield ------------------------------------------------------------------------ */
 
 static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early) {
@@ -243,7 +264,7 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
         gi_counter_add(&gil->waits, 1);
         list_add(early ? &gil->early : &gil->late, &self, false);
         queue_changed_locked(gil);
-        bool ask = early && self.since - gil->tenure_start >= EARLY_TENURE_NS;
+        bool ask = early && self.since >= gil->tenure_start + EARLY_TENURE_NS;
         gi_mutex_unlock(&gil->queue);
         if (ask) {
             ask_holder(gil);
@@ -255,8 +276,8 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
 
 void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) {
     if (gi_unlikely(gil->outer.acquire != NULL)) {
-        if (gil->outer.held(gil->outer.ctx) == 0) {
-            gil->outer.acquire(gil->outer.ctx);
+        if (!gi_gil_outer_held(gil)) {
+            gi_gil_outer_acquire(gil);
         }
         return;
     }
@@ -272,7 +293,7 @@ void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) {
 
 bool gi_gil_try_take(gi_gil *gil, gi_asked *asked) {
     if (gil->outer.acquire != NULL) {
-        return gil->outer.held(gil->outer.ctx) != 0;
+        return gi_gil_outer_held(gil);
     }
     uint32_t state = 0;
     /* order(lock): acquire; pairs with release in gi_gil_drop(). */
@@ -318,7 +339,7 @@ static __attribute__((noinline)) void drop_slow(gi_gil *gil) {
 
 void gi_gil_drop(gi_gil *gil) {
     if (gi_unlikely(gil->outer.acquire != NULL)) {
-        gil->outer.release(gil->outer.ctx);
+        gi_gil_outer_release(gil);
         return;
     }
     gi_store_relaxed(&gil->holder, NULL);

@@ -78,6 +78,12 @@ typedef struct gi_gil {
 /* A free lock; constant. */
 #define GI_GIL_INIT \
     { .queue = GI_MUTEX_INIT(GI_RANK_LOCK_QUEUE), .ripe_at = UINT64_MAX, .interval_ns = GI_GIL_DEFAULT_INTERVAL_NS }
+/* Whether this thread holds the runtime's own lock, which there is. */
+bool gi_gil_outer_held(const gi_gil *gil);
+/* Takes and drops the runtime's own lock, which there is. */
+void gi_gil_outer_acquire(const gi_gil *gil);
+void gi_gil_outer_release(const gi_gil *gil);
+
 /* Takes the lock.  `asked` is the word by which this thread will be asked; `early`: it gave the lock up itself. */
 void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early);
 /* Takes the lock if it is free and nobody waits; never for a runtime's own lock, unless it is held already. */

@@ -9,6 +9,7 @@
 #include <urcu/urcu-qsbr.h>
 
 #include "concurrency/atomic.h"
+#include "concurrency/check.h"
 #include "concurrency/mutex.h"
 
 #ifdef GI_TSAN
@@ -24,10 +25,15 @@ static char grace_period_tag;
 
 /* liburcu's own registry lock, held by a thread that the child of a fork lacks, would stay so for ever. */
 static gi_mutex registering = GI_MUTEX_INIT(GI_RANK_RCU);
+static unsigned registered_threads; /* guarded by registering */
+static bool abandoned;              /* written in the child of a fork while it has one thread */
 
 void gi_rcu_register(void) {
     gi_mutex_lock(&registering);
-    urcu_qsbr_register_thread();
+    if (!abandoned) {
+        urcu_qsbr_register_thread();
+        registered_threads++;
+    }
     gi_mutex_unlock(&registering);
     gi_rcu_offline();
 }
@@ -35,23 +41,35 @@ void gi_rcu_register(void) {
 void gi_rcu_unregister(void) {
     told_release();
     gi_mutex_lock(&registering);
-    urcu_qsbr_unregister_thread();
+    if (!abandoned) {
+        urcu_qsbr_unregister_thread();
+        registered_threads--;
+    }
     gi_mutex_unlock(&registering);
 }
 
-void gi_rcu_online(void) { urcu_qsbr_thread_online(); }
+void gi_rcu_online(void) {
+    if (gi_likely(!abandoned)) {
+        urcu_qsbr_thread_online();
+    }
+}
 
 void gi_rcu_offline(void) {
     told_release();
-    urcu_qsbr_thread_offline();
+    if (gi_likely(!abandoned)) {
+        urcu_qsbr_thread_offline();
+    }
 }
 
 void gi_rcu_quiescent(void) {
     told_release();
-    urcu_qsbr_quiescent_state();
+    if (gi_likely(!abandoned)) {
+        urcu_qsbr_quiescent_state();
+    }
 }
 
 void gi_rcu_synchronize(void) {
+    gi_assert(!abandoned);
     told_release();
     urcu_qsbr_synchronize_rcu();
     told_acquire();
@@ -60,3 +78,9 @@ void gi_rcu_synchronize(void) {
 void gi_rcu_before_fork(void) { gi_mutex_lock(&registering); }
 
 void gi_rcu_after_fork(void) { gi_mutex_unlock(&registering); }
+
+void gi_rcu_after_fork_child(bool registered) {
+    if (registered_threads > (registered ? 1u : 0u)) {
+        abandoned = true;
+    }
+}

@@ -13,6 +13,8 @@
 #ifndef GI_RCU_H
 #define GI_RCU_H
 
+#include <stdbool.h>
+
 /* Registers this operating-system thread, offline.  Once per thread. */
 void gi_rcu_register(void);
 /* Undoes it; the thread is offline.  Before the thread ends. */
@@ -25,8 +27,12 @@ void gi_rcu_quiescent(void);
    quiescent by it. */
 void gi_rcu_synchronize(void);
 
-/* Around fork(): no other thread is registering, so that the child can. */
+/* Around fork(): no other thread is registering. */
 void gi_rcu_before_fork(void);
 void gi_rcu_after_fork(void);
+/* In the child, whose only thread is registered or not.  If others were at the fork, liburcu's registry is a list
+   through the stacks of threads that the child lacks: from then on nothing here touches it, and there are no grace
+   periods. */
+void gi_rcu_after_fork_child(bool registered);
 
 #endif /* GI_RCU_H */

@@ -171,6 +171,7 @@ void gi_registry_lock_before_fork(gi_registry *registry) { gi_mutex_lock(&regist
 void gi_registry_lock_after_fork(gi_registry *registry) { gi_mutex_unlock(&registry->gil.queue); }
 
 void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state) {
+    gi_rcu_after_fork_child(rcu_registered);
     if (!gi_registry_is_free(registry) && registry->gil.outer.acquire == NULL) {
         gi_gil_after_fork_child(&registry->gil, state != NULL ? &state->asked : NULL);
     }

@@ -38,7 +38,7 @@ int gilloc_set_lock(const gilloc_lock *lock) {
 
 void gilloc_set_switch_interval(unsigned long microseconds) {
     gi_runtime_ready();
-    uint64_t ns = microseconds > UINT64_MAX / 2000 ? UINT64_MAX / 2 : (uint64_t)microseconds * 1000;
+    uint64_t ns = microseconds > UINT64_MAX / 8000 ? UINT64_MAX / 8 : (uint64_t)microseconds * 1000;
     gi_store_relaxed(&gi_main_interpreter.registry.gil.interval_ns, ns != 0 ? ns : 1000); /* relaxed: an option */
 }
 
@@ -88,9 +88,19 @@ void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     }
 }
 
-static void flush_idle(gi_thread_cache *cache, void *mine) {
-    if (cache != mine) {
-        gi_cache_flush_idle(cache, "gilloc_purge");
+typedef struct purge {
+    const gi_thread_cache *mine;
+    gi_pool *emptied;
+} purge;
+
+static void flush_idle(gi_thread_cache *cache, void *arg) {
+    purge *work = arg;
+    const PyThreadState *state = gi_runtime_state_of(cache);
+    /* Under a runtime's own lock a thread stays attached without it; what it does wrong then must not meet this. */
+    bool sticky = gi_runtime_has_outer_lock() &&
+                  gi_load_relaxed(&state->thread.status) != GI_DETACHED; /* relaxed: its own lock orders it */
+    if (cache != work->mine && !sticky) {
+        gi_cache_flush_idle(cache, &work->emptied, "gilloc_purge");
     }
 }
 
@@ -98,18 +108,22 @@ size_t gilloc_purge(void) {
     gi_runtime_ready();
     uint64_t before = gi_load_relaxed(&gi_arena_stats_now.bytes_to_system); /* relaxed: a statistic */
     PyThreadState *state = gi_runtime_current();
-    if (state != NULL) {
+    bool outer = gi_runtime_has_outer_lock(), held = outer && gi_runtime_outer_held();
+    if (state != NULL && (!outer || held)) {
         gi_cache_flush(&state->cache, "gilloc_purge");
     }
+    /* In gil mode other caches are quiet for whoever holds the lock: a detached thread takes it if it is free. */
     gi_registry *registry = &gi_main_interpreter.registry;
-    bool take = !gi_runtime_is_free() && (state == NULL || gi_runtime_has_outer_lock());
+    bool take = !gi_runtime_is_free() && !outer && state == NULL;
     bool taken = take && gi_gil_try_take(&registry->gil, NULL);
-    if (gi_runtime_is_free() || (take ? taken : state != NULL)) {
-        gi_cache_for_each(flush_idle, gi_current_cache);
+    purge work = {.mine = gi_current_cache};
+    if (gi_runtime_is_free() || taken || held || (!take && !outer)) {
+        gi_cache_for_each(flush_idle, &work);
     }
-    if (taken && !gi_runtime_has_outer_lock()) {
+    if (taken) {
         gi_gil_drop(&registry->gil);
     }
+    gi_heap_release_pools(work.emptied); /* perhaps to a user's arena allocator: with no lock taken here */
     gi_arena_purge();
     return (size_t)(gi_load_relaxed(&gi_arena_stats_now.bytes_to_system) - before); /* relaxed: a statistic */
 }

@@ -45,8 +45,7 @@ static void require_detached(PyThreadState *state, const char *function) {
 static PyGILState_STATE ensure_outer(PyThreadState *state) {
     bool held = gi_runtime_outer_held();
     if (!held) {
-        const gi_outer_lock *outer = &gi_main_interpreter.registry.gil.outer;
-        outer->acquire(outer->ctx);
+        gi_gil_outer_acquire(&gi_main_interpreter.registry.gil);
     }
     state->ensured++;
     return held ? PyGILState_LOCKED : PyGILState_UNLOCKED;
@@ -99,8 +98,7 @@ void PyGILState_Release(PyGILState_STATE oldstate) {
     state->ensured--;
     if (gi_unlikely(gi_runtime_has_outer_lock())) {
         if (oldstate == PyGILState_UNLOCKED) {
-            const gi_outer_lock *outer = &gi_main_interpreter.registry.gil.outer;
-            outer->release(outer->ctx);
+            gi_gil_outer_release(&gi_main_interpreter.registry.gil);
         }
         return;
     }

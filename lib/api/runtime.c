@@ -150,7 +150,10 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
     }
     if (gi_unlikely(!gi_this.ends_known)) {
         int saved_errno = errno;
-        gi_this.ends_known = pthread_setspecific(ends_key, &gi_this) == 0;
+        if (pthread_setspecific(ends_key, &gi_this) != 0) {
+            gi_fatal(function, "out of memory to notice the thread's end");
+        }
+        gi_this.ends_known = true;
         errno = saved_errno;
     }
     if (gi_unlikely(!gi_thread_attach(&state->thread))) {
@@ -172,6 +175,9 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
     int saved_errno = errno;
     gi_cache_detach(&state->cache, gi_runtime_is_free(), function);
     gi_thread_detach(&state->thread);
+    if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
+        gi_thread_ends();
+    }
     errno = saved_errno;
 }
 
@@ -180,6 +186,7 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
 static void thread_ends(void *unused) {
     (void)unused;
     gi_this.ends_known = false;
+    gi_this.ended = true;
     PyThreadState *state = gi_runtime_current();
     if (state != NULL) {
         if (!gi_runtime_has_outer_lock()) {
@@ -193,6 +200,11 @@ static void thread_ends(void *unused) {
     }
     state = gi_runtime_gilstate();
     if (state != NULL && state->made_by_ensure) {
+        if (gi_load_relaxed(&state->thread.status) != GI_DETACHED) { /* relaxed: wrong use if it can change */
+            gi_fatal("thread exit",
+                     "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
+                     (void *)state);
+        }
         gi_runtime_delete(state, "thread exit");
     }
     gi_this.gilstate = NULL;
@@ -319,8 +331,10 @@ void gi_runtime_after_fork_child(void) {
     for (gi_thread_state *other = registry()->first, *next; other != NULL; other = next) {
         next = other->next;
         PyThreadState *state = state_of(other);
-        if (state != mine && state != gilstate) {
-            bool outside = alone || gi_load_relaxed(&other->status) == GI_DETACHED; /* relaxed: one thread is left */
+        bool detached = gi_load_relaxed(&other->status) == GI_DETACHED; /* relaxed: one thread is left */
+        if (state != mine && !(state == gilstate && detached)) {
+            gi_store_relaxed(&state->bound, NULL); /* relaxed: one thread is left */
+            bool outside = alone || detached;
             bool ended = gi_cache_end_after_fork(&state->cache, outside, "fork");
             gi_thread_state_fini(other, ended);
         }

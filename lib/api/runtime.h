@@ -42,6 +42,7 @@ extern struct _is gi_main_interpreter GI_INTERNAL;
 typedef struct gi_this_thread {
     PyThreadState *gilstate; /* the state that PyGILState_Ensure() uses; valid if it is bound to this thread */
     bool ends_known;         /* its end will be noticed */
+    bool ended;              /* thread_ends() has run; other destructors may attach again */
     bool forking;            /* between gi_runtime_before_fork() and after: it holds every mutex */
 } gi_this_thread;
 extern __thread gi_this_thread gi_this GI_INTERNAL __attribute__((tls_model("initial-exec")));
@@ -60,15 +61,16 @@ static inline bool gi_runtime_is_free(void) { return gi_registry_is_free(&gi_mai
 /* A runtime's own lock takes the place of ours. */
 static inline bool gi_runtime_has_outer_lock(void) { return gi_main_interpreter.registry.gil.outer.acquire != NULL; }
 /* Whether this thread holds it. */
-static inline bool gi_runtime_outer_held(void) {
-    const gi_outer_lock *outer = &gi_main_interpreter.registry.gil.outer;
-    return outer->held(outer->ctx) != 0;
-}
+static inline bool gi_runtime_outer_held(void) { return gi_gil_outer_held(&gi_main_interpreter.registry.gil); }
 
+/* The state that a cache is part of. */
+static inline PyThreadState *gi_runtime_state_of(gi_thread_cache *cache) {
+    return (PyThreadState *)(void *)((char *)cache - offsetof(struct _ts, cache));
+}
 /* The state by which this thread is attached, or NULL. */
 static inline PyThreadState *gi_runtime_current(void) {
     gi_thread_cache *cache = gi_current_cache;
-    return gi_cache_is_attached(cache) ? (PyThreadState *)(void *)((char *)cache - offsetof(struct _ts, cache)) : NULL;
+    return gi_cache_is_attached(cache) ? gi_runtime_state_of(cache) : NULL;
 }
 /* If this thread holds a runtime's own lock, attaches it; its state, or NULL. */
 PyThreadState *gi_runtime_attach_itself(void);

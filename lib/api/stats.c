@@ -51,8 +51,9 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
 static sums add_up(void) {
     gi_runtime_ready();
     gi_registry *registry = &gi_main_interpreter.registry;
-    sums sum = {.mine = gi_current_cache};
     bool attached = gi_cache_is_attached(gi_current_cache);
+    bool mine = !gi_runtime_has_outer_lock() || gi_runtime_outer_held(); /* else the holder may be at it */
+    sums sum = {.mine = mine ? gi_current_cache : NULL};
     bool take = !gi_runtime_is_free() && (!attached || gi_runtime_has_outer_lock());
     bool taken = take && gi_gil_try_take(&registry->gil, NULL);
     sum.may_claim = gi_runtime_is_free() || (take ? taken : attached);

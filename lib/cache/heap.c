@@ -164,10 +164,12 @@ static void open_list(gi_heap *heap, unsigned kind, unsigned size_class) {
 
 gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class) {
     open_list(heap, kind, size_class);
-    return gi_arena_acquire_pool(size_class, kind, gi_word_make(heap->number, kind, size_class));
+    return gi_arena_acquire_pool(size_class, kind, GI_WORD_NO_POOL);
 }
 
 void gi_heap_add_pool(gi_heap *heap, gi_pool *pool) {
+    uint32_t word = gi_word_make(heap->number, pool->kind, pool->size_class);
+    gi_store_relaxed(gi_address_word(pool->memory), word); /* relaxed: address_map.h */
     gi_counter_add(&heap->pools, 1);
     list_add(heap, pool);
 }
@@ -205,6 +207,7 @@ void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *
     if (pool->taken == 0) {
         list_remove(heap, pool);
         gi_counter_sub(&heap->pools, 1);
+        gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
         pool->next = *emptied;
         *emptied = pool;
     } else if (pool->full) {

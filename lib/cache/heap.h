@@ -70,7 +70,8 @@ bool gi_heap_number(gi_heap *heap, gi_asked *asked);
 /* (held) Free blocks of a kind and class from a partial pool: its whole free list, or newly carved ones; NULL when
    there is no such pool.  *fresh: see gi_pool_take(). */
 gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh);
-/* A new pool for `heap` from the arena manager, or NULL.  Not held: the arena allocator may be a user's. */
+/* A new pool for `heap` from the arena manager, or NULL; its page word says so when it is added.  Not held: the arena
+   allocator may be a user's. */
 gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class);
 /* (held) Puts it into the heap's lists. */
 void gi_heap_add_pool(gi_heap *heap, gi_pool *pool);

@@ -277,9 +277,10 @@ bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *fun
     for (int i = 1; i < ZERO_BLOCKS && last->next != NULL; i++) {
         last = last->next;
     }
+    gi_link *rest = last->next;
+    last->next = to->alloc; /* not empty if a user's arena allocator has allocated meanwhile */
     to->alloc = from->alloc;
-    from->alloc = last->next;
-    last->next = NULL;
+    from->alloc = rest;
     return true;
 }
 
@@ -428,15 +429,15 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     gi_cache_flush_remote(cache, function);
 }
 
-void gi_cache_flush_idle(gi_thread_cache *cache, const char *function) {
+void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function) {
     if (!cache->own.lost && gi_heap_claim(&cache->own)) {
         cache->claiming = true;
+        cache->emptied = *emptied;
         gi_cache_flush(cache, function);
-        gi_pool *emptied = cache->emptied;
+        *emptied = cache->emptied;
         cache->emptied = NULL;
         cache->claiming = false;
         gi_heap_release_claim(&cache->own);
-        gi_heap_release_pools(emptied);
     }
 }
 

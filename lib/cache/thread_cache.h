@@ -109,8 +109,9 @@ void gi_cache_end(gi_thread_cache *cache, const char *function);
    or may not have been (attached, or being deleted): the cache is lost, its blocks stay usable. */
 bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *function);
 
-/* Flushes the cache of another, detached thread, if it can be claimed.  In gil mode the caller holds the lock. */
-void gi_cache_flush_idle(gi_thread_cache *cache, const char *function);
+/* Flushes the cache of another, detached thread, if it can be claimed; in gil mode the caller holds the lock.  Pools
+   that became empty are put in front of *emptied, for gi_heap_release_pools(). */
+void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function);
 
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);

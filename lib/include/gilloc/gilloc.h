@@ -54,7 +54,7 @@ typedef struct {
 } gilloc_lock;
 
 /* Makes `*lock` (copied; NULL: gilloc's own again) the lock, before the first
-   thread state is made.  The runtime goes on taking and dropping it by itself:
+   thread state is made and before other threads use gilloc.  The runtime goes on taking and dropping it by itself:
    a thread that calls a mem or object function while `held` says yes attaches
    by itself at its first call and detaches when it ends.  Each call that goes to
    the pools asks `held` again; one that is served from the thread's own cache

@@ -143,9 +143,10 @@ GILLOC_API void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx
    may return NULL (the request then goes to the raw domain); memory need be
    neither aligned nor zero.  `free` gets each arena back once, with 262144, by
    the allocator that gave it, whatever is installed by then.  Both are called
-   without any lock of gilloc's own, by a thread that is attached, exits, or
-   calls gilloc_purge(); they may call the raw domain, and had better not call
-   mem or object, which may ask for an arena again. */
+   without any lock of gilloc's own taken for it, by a thread that is attached,
+   has just detached to end or to delete a thread state, or calls gilloc_purge();
+   they may call the raw domain, and had better not call mem or object, which may
+   ask for an arena again. */
 typedef struct {
     void *ctx;
     void *(*alloc)(void *ctx, size_t size);

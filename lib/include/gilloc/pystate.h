@@ -35,7 +35,8 @@ typedef enum {
 } PyGILState_STATE;
 
 /* Attaches this thread, whatever its state; creates a thread state if it has
-   none.  Nestable; each result goes to one PyGILState_Release().  Waits for the
+   none; a fatal error if its state has been handed to another thread and is
+   attached there.  Nestable; each result goes to one PyGILState_Release().  Waits for the
    lock in gil mode.  Memory out is a fatal error. */
 GILLOC_API PyGILState_STATE PyGILState_Ensure(void);
 /* Undoes the matching PyGILState_Ensure(): detaches if that one attached, and
