@@ -249,23 +249,35 @@ static void plain_fork_beside_others(void) {
     fork_beside_others();
 }
 
-/* The others fork too. */
+/* The others fork too.  None starts, ends or uses malloc while another forks: AddressSanitizer's malloc, unlike the
+   system's, does not take its locks for a fork. */
+#define FORKERS 3
+static pthread_barrier_t all_there;
+
+static void meet(void) {
+    Py_BEGIN_ALLOW_THREADS pthread_barrier_wait(&all_there);
+    Py_END_ALLOW_THREADS
+}
+
 static void *fork_in_thread(void *arg) {
     struct keeper *keeper = arg;
     PyGILState_STATE was = PyGILState_Ensure();
     keeper_fill(keeper);
+    meet();
     for (size_t i = 0; i < FORKS / 10 + 1; i++) {
         fork_once(keeper, 1);
         gilloc_safepoint();
     }
+    meet();
     keeper_free(keeper);
     PyGILState_Release(was);
     return NULL;
 }
 
 static void several_threads_fork(void) {
-    static struct keeper keepers[3];
-    threads_run(3, fork_in_thread, keepers, sizeof(keepers[0]));
+    static struct keeper keepers[FORKERS];
+    EXPECT_EQ(pthread_barrier_init(&all_there, NULL, FORKERS), 0);
+    threads_run(FORKERS, fork_in_thread, keepers, sizeof(keepers[0]));
     PyGILState_STATE was = PyGILState_Ensure();
     memory_expect_all_back();
     PyGILState_Release(was);

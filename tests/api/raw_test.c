@@ -97,9 +97,9 @@ static void *make_noise(void *arg) {
 
 /* A plain fork() by a thread that the library does not know, without the functions for it, while others are busy. */
 static void in_the_child_of_a_plain_fork(void) {
-    struct noise noise = {.stop = {0}};
-    pthread_t threads[2] = {thread_start(make_noise, &noise), thread_start(make_noise, &noise)};
-    while (shared_get(&noise.rounds) < 10) {
+    struct noise noises[2] = {{.stop = {0}}, {.stop = {0}}};
+    pthread_t threads[2] = {thread_start(make_noise, &noises[0]), thread_start(make_noise, &noises[1])};
+    while (shared_get(&noises[0].rounds) < 10 || shared_get(&noises[1].rounds) < 10) {
         sched_yield();
     }
     for (int i = 0; i < 20; i++) {
@@ -113,9 +113,10 @@ static void in_the_child_of_a_plain_fork(void) {
         EXPECT_EQ(waitpid(pid, &status, 0), pid);
         EXPECT_EQ(status, 0);
     }
-    shared_set(&noise.stop, 1);
-    thread_join(threads[0]);
-    thread_join(threads[1]);
+    for (size_t i = 0; i < 2; i++) {
+        shared_set(&noises[i].stop, 1);
+        thread_join(threads[i]);
+    }
 }
 
 int main(void) {
