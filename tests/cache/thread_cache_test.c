@@ -830,6 +830,7 @@ static void the_count_finds_a_ring(void) {
         EXPECT(gi_cache_refill(A, KIND, CLASS, FUNCTION));
     }
     block = bin->alloc;
+    EXPECT(block != NULL);
     next = block->next;
     block->next = block;
     EXPECT_BROKEN("C2", gi_cache_count_free(A));

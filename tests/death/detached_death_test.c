@@ -213,6 +213,8 @@ int main(void) {
     struct misuse *misuses = calloc(most, sizeof(misuses[0]));
     struct death_case *cases = calloc(most, sizeof(cases[0]));
     if (misuses == NULL || cases == NULL) {
+        free(misuses);
+        free(cases);
         return 1;
     }
     size_t count = 0;
