@@ -139,6 +139,7 @@ static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limi
         return false;
     }
     gi_link *link = block;
+    gi_assert(link != NULL); /* page 0 is not in the reservation */
     link->next = bin->free;
     bin->free = link;
     return true;
