@@ -39,18 +39,19 @@ void gi_object_close(unsigned kind) { set_limits(&gi_limits[kind], 0, 0); }
 static __attribute__((cold, noreturn)) void die_unattached(unsigned kind, const char *function, size_t size,
                                                            const void *block) {
     int thread = (int)syscall(SYS_gettid);
+    const char *how = gi_cache_is_attached(gi_current_cache) ? "without the runtime's lock" : "detached";
     if (size != NO_SIZE) {
         gi_fatal(function,
                  "Python memory allocator called without holding the GIL" GI_FACT("domain  ", "%s")
-                     GI_FACT("size    ", "%zu bytes") GI_FACT("thread  ", "%d, detached")
+                     GI_FACT("size    ", "%zu bytes") GI_FACT("thread  ", "%d, %s")
                          GI_DO("attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"),
-                 gi_calls[kind].domain, size, thread);
+                 gi_calls[kind].domain, size, thread, how);
     }
     gi_fatal(function,
              "Python memory allocator called without holding the GIL" GI_FACT("domain  ", "%s")
-                 GI_FACT("block   ", "%p") GI_FACT("thread  ", "%d, detached")
+                 GI_FACT("block   ", "%p") GI_FACT("thread  ", "%d, %s")
                      GI_DO("attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"),
-             gi_calls[kind].domain, block, thread);
+             gi_calls[kind].domain, block, thread, how);
 }
 
 static __attribute__((cold, noreturn)) void die_wrong_domain(unsigned kind, unsigned found, const void *block,

@@ -198,9 +198,10 @@ static void write_texts(struct misuse *misuse, int mode) {
              "Fatal gilloc error: %s: Python memory allocator called without holding the GIL\n"
              "  domain   %s\n"
              "  %s\n"
-             "  thread   X, detached\n"
+             "  thread   X, %s\n"
              "  do       attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()\n",
-             function_name(misuse), domains[misuse->domain].name, subject);
+             function_name(misuse), domains[misuse->domain].name, subject,
+             misuse->when == LOCK_WAS_DROPPED ? "without the runtime's lock" : "detached");
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
