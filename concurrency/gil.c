@@ -118,7 +118,8 @@ static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
         gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: as above */
     }
     queue_changed_locked(gil);
-    gi_store_relaxed(&gil->holder, waiter->asked);
+    /* order(holder): release; pairs with acquire in ask_holder(). */
+    gi_store_release(&gil->holder, waiter->asked);
     gi_counter_add(&gil->takes, 1);
     gi_counter_add(&gil->handoffs, 1);
     /* order(lock): release; pairs with acquire in wait_turn(). */
@@ -128,7 +129,8 @@ static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
 /* --- waiting ---------------------------------------------------------------------------------- */
 
 static void ask_holder(gi_gil *gil) {
-    gi_asked *holder = gi_load_relaxed(&gil->holder);
+    /* order(holder): acquire; pairs with release in gi_gil_take() and grant_locked(). */
+    gi_asked *holder = gi_load_acquire(&gil->holder);
     if (holder != NULL) {
         gi_fetch_or_relaxed(&holder->bits, GI_ASKED_DROP);
         gi_mutex_lock(&gil->queue);
@@ -159,7 +161,8 @@ static bool compete(gi_gil *gil, struct gi_waiter *self) {
             gil->tenure_start = now_ns();
             gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: as in queue_changed_locked() */
             queue_changed_locked(gil);
-            gi_store_relaxed(&gil->holder, self->asked);
+            /* order(holder): release; pairs with acquire in ask_holder(). */
+            gi_store_release(&gil->holder, self->asked);
             gi_counter_add(&gil->takes, 1);
             gi_mutex_unlock(&gil->queue);
             return true;
@@ -257,7 +260,8 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
     gi_fetch_or_relaxed(&gil->state, WAITERS);
     if (try_take(gil)) {
         queue_changed_locked(gil);
-        gi_store_relaxed(&gil->holder, asked);
+        /* order(holder): release; pairs with acquire in ask_holder(). */
+        gi_store_release(&gil->holder, asked);
         gi_counter_add(&gil->takes, 1);
         gi_mutex_unlock(&gil->queue);
     } else {
@@ -287,7 +291,8 @@ void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) {
         take_slow(gil, asked, early);
         return;
     }
-    gi_store_relaxed(&gil->holder, asked);
+    /* order(holder): release; pairs with acquire in ask_holder(). */
+    gi_store_release(&gil->holder, asked);
     gi_counter_add(&gil->takes, 1);
 }
 
@@ -300,7 +305,8 @@ bool gi_gil_try_take(gi_gil *gil, gi_asked *asked) {
     if (!gi_cas_acquire(&gil->state, &state, HELD)) {
         return false;
     }
-    gi_store_relaxed(&gil->holder, asked);
+    /* order(holder): release; pairs with acquire in ask_holder(). */
+    gi_store_release(&gil->holder, asked);
     gi_counter_add(&gil->takes, 1);
     return true;
 }
@@ -342,7 +348,7 @@ void gi_gil_drop(gi_gil *gil) {
         gi_gil_outer_release(gil);
         return;
     }
-    gi_store_relaxed(&gil->holder, NULL);
+    gi_store_relaxed(&gil->holder, NULL); /* relaxed: nobody to ask, so nothing to see */
     uint32_t state = HELD;
     /* order(lock): release; pairs with acquire in try_take(). */
     if (gi_unlikely(!gi_cas_release(&gil->state, &state, 0))) {
@@ -381,7 +387,8 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
 void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
     gil->early = gil->late = (gi_waiter_list){NULL, NULL};
     gi_store_relaxed(&gil->state, asked != NULL ? HELD : 0); /* relaxed: the child has one thread */
-    gi_store_relaxed(&gil->holder, asked);
+    /* order(holder): release; pairs with acquire in ask_holder(). */
+    gi_store_release(&gil->holder, asked);
     gi_store_relaxed(&gil->spinners, 0);
     gi_store_relaxed(&gil->ripe_at, UINT64_MAX);
 }

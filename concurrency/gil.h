@@ -23,7 +23,7 @@
  *   drop, yield        yes    no     no      yes        (only the holder)
  *
  *   Locks   queue (GI_RANK_LOCK_QUEUE) for the lists of waiters.  Waiting is on a futex in the waiter's own frame.
- *   Orders  lock: all that a holder did is seen by the next one.
+ *   Orders  lock: all that a holder did is seen by the next one.  holder: who asks the holder sees its word made.
  *   A runtime's own lock (`outer`) takes the place of all this when it is set.
  */
 #ifndef GI_GIL_H
@@ -61,8 +61,8 @@ typedef struct gi_waiter_list {
 
 typedef struct gi_gil {
     _Alignas(GI_CACHE_LINE) gi_atomic(uint32_t) state; /* atomic, order(lock) */
-    gi_atomic(gi_asked *) holder;                      /* relaxed: whom to ask; NULL while free or changing hands */
-    gi_counter takes;                                  /* written by the holder */
+    gi_atomic(gi_asked *) holder; /* atomic, order(holder): whom to ask; NULL while free or changing hands */
+    gi_counter takes;             /* written by the holder */
     _Alignas(GI_CACHE_LINE) gi_mutex queue;
     gi_waiter_list early, late;           /* guarded by queue: gave it up themselves, had to be asked */
     uint64_t tenure_start;                /* guarded by queue: when the lock last changed hands through it, ns */

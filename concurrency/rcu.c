@@ -80,7 +80,9 @@ void gi_rcu_before_fork(void) { gi_mutex_lock(&registering); }
 void gi_rcu_after_fork(void) { gi_mutex_unlock(&registering); }
 
 void gi_rcu_after_fork_child(bool registered) {
+    gi_mutex_lock(&registering);
     if (registered_threads > (registered ? 1u : 0u)) {
         abandoned = true;
     }
+    gi_mutex_unlock(&registering);
 }
