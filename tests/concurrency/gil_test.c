@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/concurrency/unit.h"
@@ -342,6 +343,32 @@ static void a_drop_wakes_a_waiter(void) {
     expect_free_and_quiet();
 }
 
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A holder that drops it only to take it again does so behind a waiter whose time has come, though nobody asked. */
+static void a_ripe_waiter_is_handed_the_lock(void) {
+    gi_asked asked = {0};
+    init(NEVER_NS);
+    gi_gil_take(&gil, &asked, false);
+    struct visitor visitor = {.name = 'v', .early = false};
+    pthread_t thread = queue(&visitor, 1);
+    WAIT_UNTIL(now_ns() >= gi_load_relaxed(&gil.ripe_at));
+    gi_gil_drop(&gil);
+    gi_gil_take(&gil, &asked, false);
+    order[order_length++] = 'm';
+    gi_gil_drop(&gil);
+    thread_join(thread);
+    EXPECT_EQ(get(&gil.handoffs), 1);
+    EXPECT_EQ(get(&gil.takes), 3);
+    EXPECT_EQ(get(&gil.requests), 0);
+    expect_order("vm");
+    expect_free_and_quiet();
+}
+
 /* Whoever gave the lock up itself goes first and asks at once, though the interval is long; whom it interrupted comes
    back next; who had to be asked waits for these. */
 static void an_early_waiter_goes_first(void) {
@@ -504,6 +531,7 @@ int main(void) {
         IN_CHILD(both_kinds_get_turns),
         IN_CHILD(a_yield_hands_over),
         IN_CHILD(a_drop_wakes_a_waiter),
+        IN_CHILD(a_ripe_waiter_is_handed_the_lock),
         IN_CHILD(an_early_waiter_goes_first),
         IN_CHILD(an_early_waiter_waits_for_a_late_one_that_waited_long),
         IN_CHILD(waiters_of_a_kind_go_in_order_of_arrival),

@@ -4,9 +4,12 @@
  *   "It waits" is shown in two ways: a thread in gi_rcu_synchronize() is seen asleep and not back, and the plain words
  *   that it writes afterwards are read before by the online thread (ThreadSanitizer sees whether that is ordered).
  */
+#define _GNU_SOURCE /* _Fork() */
 #include "concurrency/rcu.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "concurrency/atomic.h"
 #include "tests/concurrency/unit.h"
@@ -239,6 +242,191 @@ static void nobody_registers_around_a_fork(void) {
     EXPECT_EQ(shared_get(&registered), 1);
 }
 
+/* True in the child.  Without the handlers of the library, whose locks rank below that held here. */
+static bool in_child(pid_t *pid) {
+    gi_rcu_before_fork();
+    *pid = _Fork();
+    gi_rcu_after_fork();
+    return *pid == 0;
+}
+
+static void expect_child_well(pid_t pid) {
+    int ended = 0;
+    EXPECT(pid > 0);
+    EXPECT_EQ(waitpid(pid, &ended, 0), pid);
+    EXPECT_EQ(ended, 0);
+}
+
+static void a_child_whose_parent_was_alone_has_grace_periods(void) {
+    pid_t pid;
+    gi_rcu_register();
+    gi_rcu_online();
+    if (in_child(&pid)) {
+        gi_rcu_after_fork_child(true);
+        gi_rcu_synchronize();
+        gi_rcu_quiescent();
+        gi_rcu_offline();
+        gi_rcu_synchronize();
+        gi_rcu_unregister();
+        _exit(0);
+    }
+    expect_child_well(pid);
+    gi_rcu_unregister();
+    if (in_child(&pid)) {
+        gi_rcu_after_fork_child(false);
+        gi_rcu_register();
+        gi_rcu_synchronize();
+        gi_rcu_unregister();
+        _exit(0);
+    }
+    expect_child_well(pid);
+}
+
+/* Others are online for ever in the child: nothing waits for them. */
+static void a_child_without_the_other_threads_goes_on_without_grace_periods(void) {
+    for (int registered = 0; registered < 2; registered++) {
+        shared_set(&stay, 0);
+        pthread_t other = thread_start(stay_online, NULL);
+        WAIT_UNTIL(shared_get(&stay) == 1);
+        if (registered != 0) {
+            gi_rcu_register();
+            gi_rcu_online();
+        }
+        pid_t pid;
+        if (in_child(&pid)) {
+            gi_rcu_after_fork_child(registered != 0);
+            if (registered == 0) {
+                gi_rcu_register();
+                gi_rcu_online();
+            }
+            gi_rcu_quiescent();
+            gi_rcu_offline();
+            gi_rcu_online();
+            gi_rcu_unregister();
+            _exit(0);
+        }
+        expect_child_well(pid);
+        if (registered != 0) {
+            gi_rcu_unregister();
+        }
+        shared_set(&stay, 2);
+        thread_join(other);
+    }
+}
+
+/* The parent's other threads are in the registry, and the child lacks them. */
+#define OTHERS 8
+static struct shared registered_others;
+static pthread_barrier_t may_end;
+
+static void *stay_registered(void *unused) {
+    (void)unused;
+    gi_rcu_register();
+    gi_rcu_online();
+    gi_rcu_offline();
+    shared_add(&registered_others, 1);
+    pthread_barrier_wait(&may_end);
+    gi_rcu_unregister();
+    return NULL;
+}
+
+static void go_through_all_states(void) {
+    gi_rcu_online();
+    gi_rcu_quiescent();
+    gi_rcu_offline();
+}
+
+#if !UNDER_TSAN
+/* ThreadSanitizer ends a process that starts a thread after the fork of one that had threads. */
+static pthread_barrier_t all_alive;
+
+static void *register_in_the_child(void *unused) {
+    (void)unused;
+    gi_rcu_register();
+    go_through_all_states();
+    pthread_barrier_wait(&all_alive);
+    gi_rcu_online();
+    gi_rcu_unregister();
+    return NULL;
+}
+
+static void start_threads_in_the_child(void) {
+    EXPECT_EQ(pthread_barrier_init(&all_alive, NULL, OTHERS), 0);
+    for (int i = 0; i < 10; i++) {
+        threads_run(OTHERS, register_in_the_child, NULL, 0);
+    }
+}
+#else
+static void start_threads_in_the_child(void) {}
+#endif
+
+static void fork_registered(bool registered) {
+    gi_rcu_before_fork();
+    pid_t pid = fork();
+    gi_rcu_after_fork();
+    EXPECT(pid >= 0);
+    if (pid == 0) {
+        gi_rcu_after_fork_child(registered);
+        if (!registered) {
+            gi_rcu_register();
+        }
+        go_through_all_states();
+        start_threads_in_the_child();
+        go_through_all_states();
+        gi_rcu_unregister();
+        gi_rcu_register();
+        start_threads_in_the_child();
+        gi_rcu_unregister();
+        _exit(0);
+    }
+    int status;
+    EXPECT_EQ(waitpid(pid, &status, 0), pid);
+    EXPECT(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+static void the_child_of_a_fork_lacks_the_others(void) {
+    pthread_t threads[OTHERS];
+    EXPECT_EQ(pthread_barrier_init(&may_end, NULL, OTHERS + 1), 0);
+    for (size_t i = 0; i < OTHERS; i++) {
+        threads[i] = thread_start(stay_registered, NULL);
+    }
+    WAIT_UNTIL(shared_get(&registered_others) == OTHERS);
+    fork_registered(false);
+    gi_rcu_register();
+    fork_registered(true);
+    gi_rcu_unregister();
+    pthread_barrier_wait(&may_end);
+    for (size_t i = 0; i < OTHERS; i++) {
+        thread_join(threads[i]);
+    }
+    /* The parent goes on: it has grace periods. */
+    thread_join(thread_start(synchronize, NULL));
+}
+
+/* Whoever was alone has grace periods in the child too. */
+static void the_child_of_one_thread_has_grace_periods(void) {
+    gi_rcu_register();
+    gi_rcu_before_fork();
+    pid_t pid = fork();
+    gi_rcu_after_fork();
+    EXPECT(pid >= 0);
+    if (pid == 0) {
+        gi_rcu_after_fork_child(true);
+        gi_rcu_online();
+        pthread_t thread = start_waiter();
+        gi_rcu_quiescent();
+        finish_waiter(thread);
+        gi_rcu_unregister();
+        _exit(0);
+    }
+    int status;
+    EXPECT_EQ(waitpid(pid, &status, 0), pid);
+    EXPECT(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    gi_rcu_unregister();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_CHILD(a_grace_period_waits_until_the_online_thread_is_quiescent),
@@ -249,6 +437,10 @@ int main(void) {
         IN_CHILD(what_readers_see_stays_valid),
         IN_CHILD(no_thread_is_started),
         IN_CHILD(nobody_registers_around_a_fork),
+        IN_CHILD(the_child_of_a_fork_lacks_the_others),
+        IN_CHILD(the_child_of_one_thread_has_grace_periods),
+        IN_CHILD(a_child_whose_parent_was_alone_has_grace_periods),
+        IN_CHILD(a_child_without_the_other_threads_goes_on_without_grace_periods),
     };
     return cmocka_run_group_tests_name("rcu", tests, NULL, NULL);
 }

@@ -218,6 +218,22 @@ static void attaching_waits_for_the_lock(void) {
     fini_all();
 }
 
+/* Found only with the lock in hand, which is then given up again. */
+static void a_state_that_was_attached_meanwhile_is_refused(void) {
+    init_gil_mode();
+    EXPECT(gi_thread_attach(&states[0]));
+    pthread_t thread = thread_start(expect_refused, &states[1]);
+    WAIT_UNTIL(get(&registry.gil.waits) == 1);
+    gi_store_relaxed(&states[1].status, GI_ATTACHED); /* by a third thread, which then waits for the lock */
+    gi_thread_detach(&states[0]);
+    thread_join(thread);
+    EXPECT_EQ(status(&states[1]), GI_ATTACHED);
+    gi_store_relaxed(&states[1].status, GI_DETACHED);
+    EXPECT(gi_gil_try_take(&registry.gil, NULL));
+    gi_gil_drop(&registry.gil);
+    fini_all();
+}
+
 static void *race_for_one_state(void *arg) {
     (void)arg;
     for (size_t i = 0; i < ROUNDS(5000); i++) {
@@ -404,10 +420,12 @@ static void end_attached_under_our_own_lock(void) {
 /* The other threads are at their places; true in the child. */
 static bool in_child(pid_t *pid) {
     gi_registry_before_fork(&registry);
+    gi_rcu_before_fork();
     gi_registry_lock_before_fork(&registry);
     *pid = _Fork(); /* without the handlers of the library, whose locks rank below those held here */
     if (*pid != 0) {
         gi_registry_lock_after_fork(&registry);
+        gi_rcu_after_fork();
         gi_registry_after_fork(&registry);
     }
     return *pid == 0;
@@ -423,6 +441,7 @@ static void expect_child_well(pid_t pid) {
 /* As the api layer does it. */
 static void after_fork(gi_thread_state *state) {
     gi_registry_lock_after_fork(&registry);
+    gi_rcu_after_fork();
     gi_registry_after_fork(&registry);
     gi_registry_after_fork_child(&registry, state);
 }
@@ -548,6 +567,7 @@ int main(void) {
         IN_CHILD(attach_and_detach_in_gil_mode),
         IN_CHILD(attach_and_detach_in_free_mode),
         IN_CHILD(a_state_that_is_attached_elsewhere_is_refused),
+        IN_CHILD(a_state_that_was_attached_meanwhile_is_refused),
         IN_CHILD(attaching_waits_for_the_lock),
         IN_CHILD(one_state_passes_from_thread_to_thread),
         IN_CHILD(any_number_attaches_in_free_mode),
