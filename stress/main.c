@@ -72,12 +72,8 @@ static void show_progress(void *argument, json_int_t operations) {
 
 /* --- rows ------------------------------------------------------------------------------------- */
 
-/* Seconds for the next row: an even share of what is left. */
-static double share(const struct job *job) {
-    double left = job->options->seconds - (now() - job->begin);
-    double rows = (double)(job->row_count - json_array_size(job->rows));
-    return left > 0 ? left / rows : 0;
-}
+/* Seconds for a row, unpacking the traces not counted. */
+static double share(const struct job *job) { return job->options->seconds / (double)job->row_count; }
 
 /* Runs this program again for the row; what it made of it is in `end`. */
 static void run_process(struct job *job, struct process_end *end) {

@@ -19,7 +19,7 @@ const char options_help[] =
     "\n"
     "      --mode=MODE        gil, free or both (default both)\n"
     "      --threads=LIST     numbers of threads, one row each (default 1,2,8)\n"
-    "      --seconds=N        time for all rows together (default 20)\n"
+    "      --seconds=N        time to replay, all rows together (default 20)\n"
     "      --passes=N         replay N traces in each row, however long it takes\n"
     "      --trace=NAME|FILE  a trace that comes with the program (startup, jsonre,\n"
     "                         compileall), or a file; repeatable (default all)\n"

@@ -298,6 +298,8 @@ static void fini(struct row *row) {
 static json_t *run(struct row *row) {
     json_t *result = json_object();
     json_int_t rss_start = status_bytes("VmRSS");
+    clock_gettime(CLOCK_MONOTONIC, &row->deadline); /* from here on: unpacking the traces is not work */
+    row->deadline = later(row->deadline, (int64_t)(row->job->seconds * 1e9));
     double wall = seconds_of(CLOCK_MONOTONIC), cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     run_threads(row);
     wall = seconds_of(CLOCK_MONOTONIC) - wall;
@@ -318,8 +320,6 @@ static json_t *run(struct row *row) {
 
 int row_run(const struct row_job *job, int fd) {
     struct row row = {.job = job, .pipe = fd};
-    clock_gettime(CLOCK_MONOTONIC, &row.deadline);
-    row.deadline = later(row.deadline, (int64_t)(job->seconds * 1e9));
     if (init(&row)) tell(&row, json_pack("{so}", "result", run(&row)));
     fini(&row);
     return faults_count(&row.faults) == 0 ? 0 : 1;

@@ -17,6 +17,14 @@ static _Noreturn __attribute__((cold)) void die_detached(const char *function) {
                  "attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"));
 }
 
+/* CPython's text, which speaks of the state that was passed. */
+static _Noreturn __attribute__((cold)) void die_null_state(void) {
+    gi_fatal("PyEval_RestoreThread",
+             "the function must be called with the GIL held, after Python initialization and before Python "
+             "finalization, but the GIL is released (the current Python thread state is NULL)" GI_DO(
+                 "pass what PyEval_SaveThread() or PyThreadState_New() returned"));
+}
+
 static PyThreadState *require_current(const char *function) {
     PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(state == NULL || (gi_runtime_has_outer_lock() && !gi_runtime_outer_held()))) {
@@ -196,7 +204,7 @@ PyThreadState *PyEval_SaveThread(void) {
 
 void PyEval_RestoreThread(PyThreadState *tstate) {
     if (gi_unlikely(tstate == NULL)) {
-        die_detached("PyEval_RestoreThread"); /* CPython's text, which speaks of the state that was passed */
+        die_null_state();
     }
     gi_runtime_attach(tstate, "PyEval_RestoreThread");
 }

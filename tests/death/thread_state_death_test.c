@@ -13,6 +13,12 @@
     "but the GIL is released (the current Python thread state is NULL)\n"                                           \
     "  do       attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()\n"
 
+#define NULL_RESTORED                                                                                             \
+    "Fatal gilloc error: PyEval_RestoreThread: the function must be called with the GIL held, after Python "      \
+    "initialization and before Python finalization, but the GIL is released (the current Python thread state is " \
+    "NULL)\n"                                                                                                     \
+    "  do       pass what PyEval_SaveThread() or PyThreadState_New() returned\n"
+
 #define OLD_STATE(function)             \
     "Fatal gilloc error: " function     \
     ": non-NULL old thread state\n"     \
@@ -223,6 +229,27 @@ static void *end_after_restore(void *arg) {
 static thread_body const endings[] = {end_without_release, end_with_one_release_too_few, end_after_restore};
 static void thread_ends(const void *body) { threads_run(1, *(const thread_body *)body, NULL, 0); }
 
+/* Its own state is attached in the main thread, which has another one of its own. */
+static void *lend_and_end(void *arg) {
+    PyGILState_Ensure();
+    *(PyThreadState **)arg = PyEval_SaveThread();
+    pthread_barrier_wait(&attached);
+    pthread_barrier_wait(&attached);
+    return NULL;
+}
+static void lender_ends(const void *unused) {
+    (void)unused;
+    static PyThreadState *state;
+    pthread_barrier_init(&attached, NULL, 2);
+    PyGILState_Ensure();
+    PyEval_SaveThread();
+    pthread_t thread = thread_start(lend_and_end, &state);
+    pthread_barrier_wait(&attached);
+    PyEval_RestoreThread(state);
+    pthread_barrier_wait(&attached);
+    thread_join(thread);
+}
+
 #define ENDS                                                    \
     "Fatal gilloc error: thread exit: the thread is attached\n" \
     "  state    X\n"                                            \
@@ -270,8 +297,8 @@ static struct death_case cases[] = {
          "Fatal gilloc error: PyThreadState_Delete: thread state X is still current\n"
          "  do       use PyThreadState_DeleteCurrent(), or detach first\n"),
 
-    BOTH("RestoreThread(NULL) at first", restore_null, NULL, DETACHED("PyEval_RestoreThread")),
-    BOTH("RestoreThread(NULL)", restore_null, &before, DETACHED("PyEval_RestoreThread")),
+    BOTH("RestoreThread(NULL) at first", restore_null, NULL, NULL_RESTORED),
+    BOTH("RestoreThread(NULL)", restore_null, &before, NULL_RESTORED),
     BOTH("AcquireThread(NULL)", acquire_null, &before, NULL_STATE("PyEval_AcquireThread")),
     BOTH("PyThreadState_Delete(NULL)", delete_null, &before, NULL_STATE("PyThreadState_Delete")),
     BOTH("PyThreadState_Clear(NULL)", clear_null, NULL, NULL_STATE("PyThreadState_Clear")),
@@ -309,6 +336,8 @@ static struct death_case cases[] = {
     BOTH("thread exit without release", thread_ends, &endings[0], ENDS),
     BOTH("thread exit with one release too few", thread_ends, &endings[1], ENDS),
     BOTH("thread exit after RestoreThread", thread_ends, &endings[2], ENDS),
+    BOTH("thread exit while its state is attached elsewhere", lender_ends, NULL,
+         ELSEWHERE("thread exit", "give each thread a state of its own")),
 };
 
 int main(void) { return death_run_group("thread states", cases, sizeof(cases) / sizeof(cases[0])); }

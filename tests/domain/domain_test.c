@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * domain_test.c - the table of the three domains: who is installed, which sizes reach it, when the fast path is open, and
- *                 that a call sees one table whole while others install.
+ * domain_test.c - the table of the three domains: who is installed, which sizes reach it, when the fast path is open,
+ *                 and that a call sees one table whole while others install.
  *   The functions of the layer are called here, not the public ones on top of them.
  */
 #include "lib/domain/domain.h"
@@ -316,7 +316,7 @@ static void the_default_words_serve_when_they_are_called_through_a_hook(void) {
         }
         inner.free(inner.ctx, NULL);
         gi_domain_set(all[d], &inner);
-        /* Large requests of the other two go through the raw domain's functions, hooked or not, and none was seen twice. */
+        /* Large requests of the other two go through the raw domain's functions, hooked or not; none was seen twice. */
         EXPECT(counts.mallocs == 0 && counts.callocs == 0 && counts.reallocs == 0 && counts.frees == 0);
     }
     EXPECT_EQ(gilloc_allocated_blocks(), 0);
