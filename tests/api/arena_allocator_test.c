@@ -355,6 +355,114 @@ static void a_hook_may_call_the_raw_domain(void) {
     PyGILState_Release(was);
 }
 
+/* Attaches: a detached thread that purges gives arenas back without the lock. */
+static struct {
+    PyObjectArenaAllocator inner;
+    int attaches;
+    size_t attached;
+} attacher;
+
+static void *attacher_alloc(void *ctx, size_t size) {
+    (void)ctx;
+    return attacher.inner.alloc(attacher.inner.ctx, size);
+}
+
+static void attacher_free(void *ctx, void *arena, size_t size) {
+    (void)ctx;
+    if (attacher.attaches) {
+        PyGILState_STATE was = PyGILState_Ensure();
+        attacher.attached++;
+        PyGILState_Release(was);
+    }
+    attacher.inner.free(attacher.inner.ctx, arena, size);
+}
+
+static void a_hook_may_attach_in_a_detached_purge(void) {
+    static void *blocks[9000];
+    PyObject_GetArenaAllocator(&attacher.inner);
+    PyObjectArenaAllocator words = {NULL, attacher_alloc, attacher_free};
+    PyObject_SetArenaAllocator(&words);
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t size = 16; size <= SMALL_LIMIT; size *= 2) {
+        size_t count = size == 64 ? 9000 : 100;
+        for (size_t i = 0; i < count; i++) {
+            blocks[i] = PyMem_Malloc(size);
+            EXPECT(blocks[i] != NULL);
+        }
+        for (size_t i = 0; i < count; i++) {
+            PyMem_Free(blocks[i]);
+        }
+    }
+    PyThreadState *state = PyEval_SaveThread();
+    attacher.attaches = 1;
+    EXPECT(gilloc_purge() > 0);
+    attacher.attaches = 0;
+    EXPECT(attacher.attached > 0);
+    PyEval_RestoreThread(state);
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+/* Keeps a record of each arena in a block of the very size that the arena is for. */
+#define RECORDS 4096
+#define RECORDED 20000
+static struct {
+    PyObjectArenaAllocator inner;
+    size_t size;
+    int nested;
+    size_t count;
+    void *records[RECORDS];
+} recorder;
+
+static void *recorder_alloc(void *ctx, size_t size) {
+    (void)ctx;
+    if (!recorder.nested) {
+        recorder.nested = 1;
+        void *record = PyMem_Malloc(recorder.size);
+        recorder.nested = 0;
+        EXPECT(record != NULL);
+        EXPECT(recorder.count < RECORDS);
+        pattern_fill(record, recorder.size, (uint32_t)recorder.count);
+        recorder.records[recorder.count++] = record;
+    }
+    return recorder.inner.alloc(recorder.inner.ctx, size);
+}
+
+static void recorder_free(void *ctx, void *arena, size_t size) {
+    (void)ctx;
+    recorder.inner.free(recorder.inner.ctx, arena, size);
+}
+
+static void record(size_t size) {
+    static void *blocks[RECORDED];
+    PyObject_GetArenaAllocator(&recorder.inner);
+    recorder.size = size;
+    PyObjectArenaAllocator words = {NULL, recorder_alloc, recorder_free};
+    PyObject_SetArenaAllocator(&words);
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t i = 0; i < RECORDED; i++) {
+        blocks[i] = PyMem_Malloc(size);
+        EXPECT(blocks[i] != NULL);
+        pattern_fill(blocks[i], size, (uint32_t)(RECORDS + i));
+    }
+    EXPECT(recorder.count > 0);
+    EXPECT_EQ(gilloc_allocated_blocks(), RECORDED + recorder.count);
+    for (size_t i = 0; i < RECORDED; i++) {
+        pattern_check(blocks[i], size, (uint32_t)(RECORDS + i));
+        PyMem_Free(blocks[i]);
+    }
+    EXPECT_EQ(gilloc_allocated_blocks(), recorder.count);
+    for (size_t i = 0; i < recorder.count; i++) {
+        pattern_check(recorder.records[i], size, (uint32_t)i);
+        PyMem_Free(recorder.records[i]);
+    }
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+static void a_hook_may_allocate_of_the_same_class(void) { record(64); }
+static void a_hook_may_allocate_of_no_size(void) { record(0); }
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(arenas_at_a_page),
@@ -370,6 +478,9 @@ int main(void) {
         IN_BOTH_MODES(swapped_while_others_allocate),
         IN_BOTH_MODES(the_default_can_be_wrapped),
         IN_BOTH_MODES(a_hook_may_call_the_raw_domain),
+        IN_BOTH_MODES(a_hook_may_attach_in_a_detached_purge),
+        IN_BOTH_MODES(a_hook_may_allocate_of_the_same_class),
+        IN_BOTH_MODES(a_hook_may_allocate_of_no_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
 #include "tests/support/memory.h"
+#include "tests/support/random.h"
 #include "tests/support/random_work.h"
 #include "tests/support/runtime_lock.h"
 #include "tests/support/sanitizer.h"
@@ -249,6 +250,116 @@ static void allow_threads_drops_the_runtimes_lock(void) {
     threads_run(1, expect_all_back, NULL, 0);
 }
 
+/* A thread that stays attached without the lock purges and counts, while others work, purge and count with it. */
+#define TRADED 512
+static void *traded[TRADED]; /* guarded by the runtime's lock */
+
+static void purge_or_count(size_t what) {
+    if (what == 0) {
+        gilloc_purge();
+    } else if (what == 1) {
+        (void)memory_stats();
+    } else if (what == 2) {
+        (void)gilloc_allocated_blocks();
+    }
+}
+
+static void *trade(void *arg) {
+    struct random random = random_seeded(*(size_t *)arg);
+    for (size_t i = 0; i < 100; i++) {
+        runtime_lock_acquire(&lock);
+        for (size_t j = 0; j < 20; j++) {
+            size_t at = random_below(&random, TRADED);
+            if (traded[at] != NULL) {
+                PyMem_Free(traded[at]);
+                traded[at] = NULL;
+            } else {
+                traded[at] = PyMem_Malloc(random_below(&random, 600));
+                EXPECT(traded[at] != NULL);
+            }
+        }
+        purge_or_count(random_below(&random, 20));
+        runtime_lock_release(&lock);
+        purge_or_count(random_below(&random, 6));
+        if (i % 8 == 0) {
+            PyGILState_STATE was = PyGILState_Ensure();
+            PyMem_Free(PyMem_Malloc(30));
+            PyGILState_Release(was);
+        }
+    }
+    return NULL;
+}
+
+static void *free_what_was_traded(void *unused) {
+    (void)unused;
+    runtime_lock_acquire(&lock);
+    for (size_t i = 0; i < TRADED; i++) {
+        PyMem_Free(traded[i]);
+    }
+    EXPECT_EQ(gilloc_check(), 0);
+    memory_expect_all_back();
+    runtime_lock_release(&lock);
+    return NULL;
+}
+
+static void purging_without_the_lock_loses_nothing(void) {
+    use_lock();
+    for (size_t i = 0; i < ROUNDS(100); i++) {
+        size_t seeds[4] = {4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3};
+        threads_run(4, trade, seeds, sizeof(seeds[0]));
+    }
+    EXPECT_EQ(memory_stats().thread_states, 0);
+    threads_run(1, free_what_was_traded, NULL, 0);
+}
+
+/* --- errno ------------------------------------------------------------------------------------ */
+
+static void rude_acquire(void *ctx) {
+    runtime_lock_acquire(ctx);
+    errno = EDEADLK;
+}
+static void rude_release(void *ctx) {
+    runtime_lock_release(ctx);
+    errno = EPERM;
+}
+static int rude_held(void *ctx) {
+    errno = EBADF;
+    return runtime_lock_held(ctx);
+}
+
+#define KEEPS_ERRNO(call)          \
+    do {                           \
+        errno = ENOTTY;            \
+        call;                      \
+        int after_ = errno;        \
+        EXPECT_EQ(after_, ENOTTY); \
+    } while (0)
+
+static void *use_with_errno(void *unused) {
+    (void)unused;
+    for (int i = 0; i < 3; i++) {
+        PyGILState_STATE was, inner;
+        PyThreadState *state;
+        KEEPS_ERRNO(was = PyGILState_Ensure());
+        KEEPS_ERRNO(inner = PyGILState_Ensure());
+        KEEPS_ERRNO(PyGILState_Release(inner));
+        KEEPS_ERRNO(state = PyEval_SaveThread());
+        KEEPS_ERRNO(PyEval_RestoreThread(state));
+        KEEPS_ERRNO(gilloc_safepoint());
+        KEEPS_ERRNO(PyGILState_Release(was));
+    }
+    return NULL;
+}
+
+static void errno_survives_the_runtimes_lock(void) {
+    runtime_lock_init(&lock);
+    const gilloc_lock words = {&lock, rude_acquire, rude_release, rude_held};
+    EXPECT_EQ(gilloc_set_lock(&words), 0);
+    threads_run(1, use_with_errno, NULL, 0);
+    threads_run(4, use_with_errno, NULL, 0);
+    EXPECT_EQ(memory_stats().thread_states, 0);
+}
+
 /* --- threads end ------------------------------------------------------------------------------ */
 
 static struct shadow left; /* guarded by the runtime's lock */
@@ -352,6 +463,8 @@ int main(void) {
         IN_OPEN_MODE(ensure_leaves_a_held_lock_held),
         IN_OPEN_MODE(ensure_takes_a_lock_that_was_dropped),
         IN_OPEN_MODE(allow_threads_drops_the_runtimes_lock),
+        IN_OPEN_MODE(purging_without_the_lock_loses_nothing),
+        IN_OPEN_MODE(errno_survives_the_runtimes_lock),
         IN_OPEN_MODE(blocks_outlive_threads_that_end),
         IN_OPEN_MODE(all_three_functions_are_needed),
         IN_OPEN_MODE(too_late),

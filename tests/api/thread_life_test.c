@@ -3,6 +3,7 @@
  * thread_life_test.c - threads are born, allocate, leave live blocks and end; what they leave is whole, usable and
  * freed by others, and memory is bounded by what is alive.
  */
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -190,6 +191,51 @@ static void destructors_may_attach(void) {
     EXPECT_EQ(gilloc_allocated_blocks(), 0);
 }
 
+#if !UNDER_TSAN
+/* A destructor that sets its key again and attaches in each round of a thread's end, the last one too, before or after
+   the library's own.  Not under ThreadSanitizer: in the last round the thread is gone for it. */
+#define STUBBORN 50
+
+static void attach_in_each_round(void *key) {
+    EXPECT_EQ(pthread_setspecific(*(pthread_key_t *)key, key), 0);
+    PyGILState_STATE was = PyGILState_Ensure();
+    EXPECT_EQ(was, PyGILState_UNLOCKED);
+    PyMem_Free(PyMem_Malloc(16));
+    destructors_run++;
+    PyGILState_Release(was);
+}
+
+static void *end_stubbornly(void *key) {
+    PyGILState_Release(PyGILState_Ensure());
+    EXPECT_EQ(pthread_setspecific(*(pthread_key_t *)key, key), 0);
+    return NULL;
+}
+
+static void destructors_may_attach_in_each_round(void) {
+    EXPECT_EQ(pthread_key_create(&early_key, attach_in_each_round), 0);
+    PyGILState_Release(PyGILState_Ensure());
+    EXPECT_EQ(pthread_key_create(&late_key, attach_in_each_round), 0);
+    /* A stack of this size is not kept for the next thread: whatever would still point into it, points nowhere. */
+    pthread_attr_t attributes;
+    EXPECT_EQ(pthread_attr_init(&attributes), 0);
+    EXPECT_EQ(pthread_attr_setstacksize(&attributes, (size_t)64 << 20), 0);
+    for (size_t i = 0; i < STUBBORN; i++) {
+        pthread_t thread;
+        pthread_key_t *key = i % 2 == 0 ? &early_key : &late_key;
+        EXPECT_EQ(pthread_create(&thread, &attributes, end_stubbornly, key), 0);
+        thread_join(thread);
+        EXPECT_EQ(memory_stats().thread_states, 0);
+        threads_run(1, live_and_leave, &(struct legacy){.number = i}, 0);
+    }
+    EXPECT_EQ(destructors_run, STUBBORN * PTHREAD_DESTRUCTOR_ITERATIONS);
+    EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+    PyGILState_STATE was = PyGILState_Ensure();
+    EXPECT_EQ(gilloc_allocated_blocks(), STUBBORN * KEPT);
+    PyMem_Free(PyMem_Malloc(100));
+    PyGILState_Release(was);
+}
+#endif
+
 /* A thread that ends detached, with a state of its own making: the state lives on, and another deletes it. */
 static void *end_with_a_state(void *arg) {
     PyThreadState **state = arg;
@@ -242,6 +288,9 @@ int main(void) {
         IN_BOTH_MODES(what_they_leave_outlives_them_all),
         IN_BOTH_MODES(threads_end_while_others_free),
         IN_BOTH_MODES(destructors_may_attach),
+#if !UNDER_TSAN
+        IN_BOTH_MODES(destructors_may_attach_in_each_round),
+#endif
         IN_BOTH_MODES(a_detached_state_outlives_its_thread),
 #if !UNDER_TSAN
         IN_BOTH_MODES(exit_with_threads_running),

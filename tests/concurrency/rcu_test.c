@@ -361,9 +361,7 @@ static void start_threads_in_the_child(void) {}
 #endif
 
 static void fork_registered(bool registered) {
-    gi_rcu_before_fork();
-    pid_t pid = fork();
-    gi_rcu_after_fork();
+    pid_t pid = fork(); /* the library's handlers are around it */
     EXPECT(pid >= 0);
     if (pid == 0) {
         gi_rcu_after_fork_child(registered);
@@ -404,29 +402,6 @@ static void the_child_of_a_fork_lacks_the_others(void) {
     thread_join(thread_start(synchronize, NULL));
 }
 
-/* Whoever was alone has grace periods in the child too. */
-static void the_child_of_one_thread_has_grace_periods(void) {
-    gi_rcu_register();
-    gi_rcu_before_fork();
-    pid_t pid = fork();
-    gi_rcu_after_fork();
-    EXPECT(pid >= 0);
-    if (pid == 0) {
-        gi_rcu_after_fork_child(true);
-        gi_rcu_online();
-        pthread_t thread = start_waiter();
-        gi_rcu_quiescent();
-        finish_waiter(thread);
-        gi_rcu_unregister();
-        _exit(0);
-    }
-    int status;
-    EXPECT_EQ(waitpid(pid, &status, 0), pid);
-    EXPECT(WIFEXITED(status));
-    EXPECT_EQ(WEXITSTATUS(status), 0);
-    gi_rcu_unregister();
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_CHILD(a_grace_period_waits_until_the_online_thread_is_quiescent),
@@ -438,7 +413,6 @@ int main(void) {
         IN_CHILD(no_thread_is_started),
         IN_CHILD(nobody_registers_around_a_fork),
         IN_CHILD(the_child_of_a_fork_lacks_the_others),
-        IN_CHILD(the_child_of_one_thread_has_grace_periods),
         IN_CHILD(a_child_whose_parent_was_alone_has_grace_periods),
         IN_CHILD(a_child_without_the_other_threads_goes_on_without_grace_periods),
     };
