@@ -357,6 +357,157 @@ static void a_fork_that_fails(void) {
     PyGILState_Release(was);
 }
 
+#if !UNDER_TSAN
+/* The parent's other threads have attached once and live on detached, or have ended.  Threads of the child get the
+   stacks that those had; nothing of the parent's threads may be looked for there.  ThreadSanitizer: as above. */
+#define ONCE_ATTACHED 8
+static pthread_barrier_t once_attached;
+
+static void *attach_once(void *arg) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    PyMem_Free(PyMem_Malloc(100));
+    if (arg == NULL) {
+        PyGILState_Release(was);
+        return NULL;
+    }
+    /* Odd ones keep a state, even ones have none. */
+    size_t number = (size_t)((struct shared *)arg)->value;
+    if (number % 2 == 0) {
+        PyGILState_Release(was);
+    }
+    PyThreadState *state = number % 2 != 0 ? PyEval_SaveThread() : NULL;
+    pthread_barrier_wait(&once_attached);
+    pthread_barrier_wait(&once_attached);
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+        PyGILState_Release(was);
+    }
+    return NULL;
+}
+
+static void *only_exist(void *barrier) {
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+static void *live_shortly(void *unused) {
+    (void)unused;
+    PyGILState_STATE was = PyGILState_Ensure();
+    void *block = PyMem_Malloc(64);
+    EXPECT(block != NULL);
+    gilloc_safepoint();
+    Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS PyMem_Free(block);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static void live_in_old_stacks(void) {
+    pthread_barrier_t barrier;
+    EXPECT_EQ(pthread_barrier_init(&barrier, NULL, 2 * ONCE_ATTACHED), 0);
+    Py_BEGIN_ALLOW_THREADS for (int round = 0; round < 10; round++) {
+        pthread_t threads[2 * ONCE_ATTACHED];
+        for (size_t i = 0; i < 2 * ONCE_ATTACHED; i++) {
+            threads[i] = thread_start(only_exist, &barrier);
+        }
+        for (size_t i = 0; i < 2 * ONCE_ATTACHED; i++) {
+            thread_join(threads[i]);
+        }
+        threads_run(4, live_shortly, NULL, 0);
+    }
+    Py_END_ALLOW_THREADS EXPECT_EQ(memory_stats().thread_states, 1);
+    EXPECT_EQ(gilloc_check(), 0);
+}
+
+static void the_child_starts_threads(void) {
+    static struct shared numbers[ONCE_ATTACHED];
+    pthread_t threads[ONCE_ATTACHED];
+    PyGILState_STATE was = PyGILState_Ensure();
+    EXPECT_EQ(pthread_barrier_init(&once_attached, NULL, ONCE_ATTACHED + 1), 0);
+    Py_BEGIN_ALLOW_THREADS for (size_t i = 0; i < ONCE_ATTACHED; i++) {
+        numbers[i].value = i;
+        threads[i] = thread_start(attach_once, &numbers[i]);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        thread_join(thread_start(attach_once, NULL));
+    }
+    pthread_barrier_wait(&once_attached);
+    Py_END_ALLOW_THREADS for (int i = 0; i < 3; i++) {
+        if (!plain) {
+            PyOS_BeforeFork();
+        }
+        pid_t pid = fork();
+        if (pid == 0) {
+            if (!plain) {
+                PyOS_AfterFork_Child();
+            }
+            live_in_old_stacks();
+            _exit(0);
+        }
+        if (!plain) {
+            PyOS_AfterFork_Parent();
+        }
+        EXPECT(pid > 0);
+        wait_for(pid);
+    }
+    Py_BEGIN_ALLOW_THREADS pthread_barrier_wait(&once_attached);
+    for (size_t i = 0; i < ONCE_ATTACHED; i++) {
+        thread_join(threads[i]);
+    }
+    Py_END_ALLOW_THREADS memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
+static void the_child_of_a_plain_fork_starts_threads(void) {
+    plain = 1;
+    the_child_starts_threads();
+}
+#endif
+
+/* Statistics look into the caches of detached threads: one that forks meanwhile gets its own back in the child. */
+static void *count_again_and_again(void *arg) {
+    struct shared *stop = arg;
+    while (!shared_get(stop)) {
+        EXPECT_EQ(memory_stats().large_blocks, 0);
+    }
+    return NULL;
+}
+
+static void a_detached_thread_forks_beside_statistics(void) {
+    static void *blocks[32][500];
+    static struct shared stop;
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t size = 0; size < 32; size++) {
+        for (size_t i = 0; i < 500; i++) {
+            blocks[size][i] = PyMem_Malloc(16 * (size + 1));
+            EXPECT(blocks[size][i] != NULL);
+        }
+    }
+    for (size_t i = 0; i < 32 * 500; i++) {
+        PyMem_Free(blocks[i / 500][i % 500]);
+    }
+    PyThreadState *state = PyEval_SaveThread();
+    pthread_t thread = thread_start(count_again_and_again, &stop);
+    for (size_t i = 0; i < FORKS; i++) {
+        pid_t pid = fork();
+        EXPECT(pid >= 0);
+        if (pid == 0) {
+            PyEval_RestoreThread(state);
+            PyMem_Free(PyMem_Malloc(100));
+            EXPECT_EQ(gilloc_check(), 0);
+            PyGILState_Release(was);
+            _exit(0);
+        }
+        PyEval_RestoreThread(state);
+        wait_for(pid);
+        PyEval_SaveThread();
+    }
+    shared_set(&stop, 1);
+    thread_join(thread);
+    PyEval_RestoreThread(state);
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(one_thread_forks),
@@ -365,6 +516,11 @@ int main(void) {
         IN_BOTH_MODES(several_threads_fork),
         IN_BOTH_MODES(several_threads_fork_plainly),
         IN_BOTH_MODES(a_detached_thread_forks),
+        IN_BOTH_MODES(a_detached_thread_forks_beside_statistics),
+#if !UNDER_TSAN
+        IN_BOTH_MODES(the_child_starts_threads),
+        IN_BOTH_MODES(the_child_of_a_plain_fork_starts_threads),
+#endif
         IN_BOTH_MODES(a_child_forks),
         IN_BOTH_MODES(a_fork_that_fails),
     };
