@@ -172,13 +172,16 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
 }
 
 void gi_runtime_detach(PyThreadState *state, const char *function) {
-    int saved_errno = errno;
-    gi_cache_detach(&state->cache, gi_runtime_is_free(), function);
+    bool free_threaded = gi_runtime_is_free();
+    int saved_errno = free_threaded ? errno : 0; /* a user's arena allocator may be called */
+    gi_cache_detach(&state->cache, free_threaded, function);
     gi_thread_detach(&state->thread);
-    if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
-        gi_thread_ends();
+    if (free_threaded) {
+        if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
+            gi_thread_ends();
+        }
+        errno = saved_errno;
     }
-    errno = saved_errno;
 }
 
 /* The thread ends: a destructor of its thread-specific key.  Other destructors may attach again afterwards; then this
