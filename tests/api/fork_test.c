@@ -468,6 +468,10 @@ static void *count_again_and_again(void *arg) {
     struct shared *stop = arg;
     while (!shared_get(stop)) {
         EXPECT_EQ(memory_stats().large_blocks, 0);
+        /* Whoever attaches waits for a moment in which nobody counts. */
+        for (int i = 0; i < 50; i++) {
+            sched_yield();
+        }
     }
     return NULL;
 }
