@@ -280,7 +280,7 @@ void gi_heap_orphan(gi_heap *heap) {
 static bool claim_locked(gi_heap *heap) {
     uint32_t status = GI_HEAP_IDLE;
     /* order(heap-claim): acquire; pairs with release in gi_heap_idle(). */
-    if (gi_cas_acquire(&heap->status, &status, GI_HEAP_CLAIMED)) {
+    if (gi_load_relaxed(&heap->wanted) == 0 && gi_cas_acquire(&heap->status, &status, GI_HEAP_CLAIMED)) {
         return true;
     }
     gi_mutex_unlock(&claim_mutex);
@@ -301,13 +301,17 @@ void gi_heap_release_claim(gi_heap *heap) {
 }
 
 void gi_heap_activate(gi_heap *heap) {
-    for (;;) {
+    for (bool waited = false;; waited = true) {
         uint32_t status = GI_HEAP_IDLE;
         /* order(heap-claim): acquire; pairs with release in gi_heap_release_claim(). */
         if (gi_cas_acquire(&heap->status, &status, GI_HEAP_ACTIVE)) {
+            if (gi_unlikely(waited)) {
+                gi_store_relaxed(&heap->wanted, 0);
+            }
             return;
         }
-        sched_yield(); /* claimed: for the length of one drain */
+        gi_store_relaxed(&heap->wanted, 1);
+        sched_yield(); /* claimed: for the length of one drain or walk */
     }
 }
 

@@ -44,6 +44,7 @@ enum { GI_HEAP_ACTIVE = 0, GI_HEAP_IDLE = 1, GI_HEAP_CLAIMED = 2 };
 typedef struct gi_heap {
     uint32_t number;            /* constant after init */
     gi_atomic(uint32_t) status; /* atomic, order(heap-claim) */
+    gi_atomic(uint32_t) wanted; /* relaxed: its thread waits for a claim to end, so that no other begins */
     gi_asked *asked;            /* constant after init: how its thread is asked to drain; NULL: shared */
     gi_atomic(gi_pool *) partial[GI_KINDS][GI_CLASSES]; /* owner-only; relaxed: peeked at for orphans */
     uint32_t open[GI_KINDS];                            /* owner-only: classes whose remote list is open */
