@@ -294,10 +294,30 @@ static void *cover_and_look_up(void *arg) {
     return NULL;
 }
 
+static struct shared covering;
+
+/* A thread that frees blocks looks up addresses before it has made any window. */
+static void *only_look_up(void *arg) {
+    (void)arg;
+    while (shared_get(&covering) != 0) {
+        for (uintptr_t other = 0; other < 64; other++) {
+            const gi_page_word *found = gi_address_word(at(SOMEWHERE + other * WINDOW));
+            EXPECT(found == NULL || gi_load_relaxed(found) <= 4);
+        }
+    }
+    return NULL;
+}
+
 static void windows_are_made_and_read_by_many_threads(void) {
     static size_t selves[4] = {0, 1, 2, 3};
+    system_install();
+    system_write_new_memory();
     gi_address_map_init(RESERVE);
+    shared_set(&covering, 1);
+    pthread_t looking = thread_start(only_look_up, NULL);
     threads_run(LENGTH(selves), cover_and_look_up, selves, sizeof(selves[0]));
+    shared_set(&covering, 0);
+    thread_join(looking);
     for (uintptr_t window = 0; window < 16; window++) {
         for (size_t i = 0; i < LENGTH(selves); i++) {
             EXPECT_EQ(word_at(SOMEWHERE + window * WINDOW + i * GI_ARENA_SIZE), i + 1);

@@ -308,6 +308,79 @@ static void hook_raw(void) {
     PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &(PyMemAllocatorEx){NULL, raw_malloc, raw_calloc, raw_realloc, raw_free});
 }
 
+/* --- an arena allocator that allocates ---------------------------------------------------------------------------- */
+
+static struct {
+    PyObjectArenaAllocator inner;
+    bool inside;
+    void *kept[512];
+    size_t count;
+} reentrant;
+
+/* Takes some blocks of the very bin that is being refilled, and gives others back. */
+static void allocate_inside(void) {
+    if (reentrant.inside || reentrant.count + 40 > LENGTH(reentrant.kept)) {
+        return;
+    }
+    reentrant.inside = true;
+    for (int i = 0; i < 20; i++) {
+        PyObject_Free(PyObject_Malloc(64));
+        reentrant.kept[reentrant.count++] = PyObject_Malloc(64);
+        reentrant.kept[reentrant.count++] = PyObject_Malloc(0);
+    }
+    EXPECT_EQ(gilloc_allocated_blocks() >= reentrant.count, 1);
+    reentrant.inside = false;
+}
+
+static void *reentrant_alloc(void *ctx, size_t size) {
+    EXPECT(ctx == &reentrant);
+    allocate_inside();
+    void *arena = reentrant.inner.alloc(reentrant.inner.ctx, size);
+    allocate_inside();
+    return arena;
+}
+
+static void reentrant_free(void *ctx, void *arena, size_t size) {
+    EXPECT(ctx == &reentrant);
+    reentrant.inner.free(reentrant.inner.ctx, arena, size);
+    allocate_inside();
+}
+
+static void allocate_while_arenas_come_and_go(gilloc_mode mode) {
+    EXPECT_EQ(gilloc_set_mode(mode), 0);
+    PyObject_GetArenaAllocator(&reentrant.inner);
+    PyObject_SetArenaAllocator(&(PyObjectArenaAllocator){&reentrant, reentrant_alloc, reentrant_free});
+    PyGILState_STATE was = PyGILState_Ensure();
+    static char *blocks[4 * GI_ARENA_SIZE / 64];
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < LENGTH(blocks); i++) {
+            blocks[i] = i % 9 == 0 ? PyObject_Malloc(0) : PyObject_Malloc(64);
+            EXPECT(blocks[i] != NULL);
+            blocks[i][0] = (char)i;
+        }
+        EXPECT_EQ(gilloc_allocated_blocks(), LENGTH(blocks) + reentrant.count);
+        EXPECT_EQ(gilloc_check(), 0);
+        for (size_t i = 0; i < LENGTH(blocks); i++) {
+            EXPECT_EQ(blocks[i][0], (char)i);
+            PyObject_Free(blocks[i]);
+        }
+        gilloc_purge();
+        EXPECT_EQ(gilloc_allocated_blocks(), reentrant.count);
+        EXPECT_EQ(gilloc_check(), 0);
+    }
+    EXPECT(reentrant.count > 80);
+    reentrant.inside = true; /* enough */
+    while (reentrant.count > 0) {
+        PyObject_Free(reentrant.kept[--reentrant.count]);
+    }
+    memory_expect_all_back();
+    PyGILState_Release(was);
+    EXPECT_EQ(gilloc_check(), 0);
+}
+
+static void an_arena_allocator_may_allocate(void) { allocate_while_arenas_come_and_go(GILLOC_MODE_GIL); }
+static void an_arena_allocator_may_allocate_in_free_mode(void) { allocate_while_arenas_come_and_go(GILLOC_MODE_FREE); }
+
 /* --- out of memory ---------------------------------------------------------------------------- */
 
 #define K_MAX 200u
@@ -619,6 +692,8 @@ int main(void) {
         IN_CHILD(callocated_blocks_are_zero_in_fresh_and_in_used_memory),
         IN_CHILD(a_resized_block_follows_pymallocs_rule),
         IN_CHILD(large_blocks_are_raw_and_counted),
+        IN_CHILD(an_arena_allocator_may_allocate),
+        IN_CHILD(an_arena_allocator_may_allocate_in_free_mode),
         cmocka_unit_test(the_kth_call_into_the_system_is_refused),
         cmocka_unit_test(all_calls_from_the_kth_are_refused),
         cmocka_unit_test(all_calls_from_the_kth_are_refused_and_the_raw_domain_too),

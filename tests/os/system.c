@@ -5,6 +5,7 @@
 #include "tests/os/system.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "lib/os/os_memory.h"
@@ -13,6 +14,7 @@ struct system_counts system_counts;
 
 static gi_os_calls real;
 static struct system_refusals now;
+static bool writes_new_memory;
 
 static bool refused(unsigned call, size_t size) {
     shared_add(&system_counts.made[call], 1);
@@ -37,6 +39,9 @@ static void *map(void *address, size_t size, int protection, int flags) {
     }
     void *memory = real.map(address, size, protection, flags);
     shared_add(&system_counts.mapped, memory != MAP_FAILED ? size : 0);
+    if (memory != MAP_FAILED && writes_new_memory && (protection & PROT_WRITE) != 0) {
+        memset(memory, 0, size);
+    }
     return memory;
 }
 
@@ -64,6 +69,8 @@ void system_refuse(const struct system_refusals *refusals) {
     shared_set(&system_counts.meant, 0);
     shared_set(&system_counts.refused, 0);
 }
+
+void system_write_new_memory(void) { writes_new_memory = true; }
 
 void system_refuse_all(void) {
     system_refuse(&(struct system_refusals){

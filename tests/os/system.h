@@ -38,6 +38,10 @@ void system_install(void);
 /* What it refuses from now on; NULL: nothing. */
 void system_refuse(const struct system_refusals *refusals);
 
+/* From now on what is mapped readable has been written to (as zero) by who mapped it: for ThreadSanitizer, which does
+   not see the system do it, a thread then may not read it before it has been published. */
+void system_write_new_memory(void);
+
 /* Refuses every map, protect and advise. */
 void system_refuse_all(void);
 
