@@ -323,7 +323,7 @@ static void allocate_inside(void) {
         return;
     }
     reentrant.inside = true;
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 19; i++) { /* an odd number, so that something is left in the bin */
         PyObject_Free(PyObject_Malloc(64));
         reentrant.kept[reentrant.count++] = PyObject_Malloc(64);
         reentrant.kept[reentrant.count++] = PyObject_Malloc(0);
@@ -351,10 +351,10 @@ static void allocate_while_arenas_come_and_go(gilloc_mode mode) {
     PyObject_GetArenaAllocator(&reentrant.inner);
     PyObject_SetArenaAllocator(&(PyObjectArenaAllocator){&reentrant, reentrant_alloc, reentrant_free});
     PyGILState_STATE was = PyGILState_Ensure();
-    static char *blocks[4 * GI_ARENA_SIZE / 64];
-    for (int round = 0; round < 3; round++) {
+    static char *blocks[3 * GI_ARENA_SIZE / GI_ALIGNMENT];
+    for (int round = 0; round < 4; round++) {
         for (size_t i = 0; i < LENGTH(blocks); i++) {
-            blocks[i] = i % 9 == 0 ? PyObject_Malloc(0) : PyObject_Malloc(64);
+            blocks[i] = PyObject_Malloc(round % 2 == 0 ? 0 : 64);
             EXPECT(blocks[i] != NULL);
             blocks[i][0] = (char)i;
         }
@@ -563,37 +563,39 @@ static void run(const struct out_of_memory *test, void (*body)(void *arg)) {
 
 /* Sanitizers take ten times as long for each process: with them not each k above 20 is tried. */
 #define NEXT(k) ((UNDER_TSAN || UNDER_ASAN) && (k) >= 20 ? 20 : 1)
-static void for_each_k(struct out_of_memory test, gilloc_mode mode, bool reserve) {
+/* Each `step`-th k up to K_MAX. */
+static void for_each_k(struct out_of_memory test, gilloc_mode mode, bool reserve, size_t step) {
     test.mode = mode;
     test.reserve = reserve;
     test.k = SIZE_MAX;
     run(&test, count_calls);
-    for (test.k = 1; test.k <= K_MAX; test.k += NEXT(test.k)) {
+    for (test.k = 1; test.k <= K_MAX; test.k += step > NEXT(test.k) ? step : NEXT(test.k)) {
         run(&test, run_out_of_memory);
     }
 }
 
+/* Every k in one mode with a reservation and in the other without; between them some are enough. */
 static void the_kth_call_into_the_system_is_refused(void **state) {
     (void)state;
     const struct out_of_memory test = {.all_on = false};
-    for_each_k(test, GILLOC_MODE_GIL, true);
-    for_each_k(test, GILLOC_MODE_GIL, false);
-    for_each_k(test, GILLOC_MODE_FREE, true);
-    for_each_k(test, GILLOC_MODE_FREE, false);
+    for_each_k(test, GILLOC_MODE_GIL, true, 1);
+    for_each_k(test, GILLOC_MODE_GIL, false, 7);
+    for_each_k(test, GILLOC_MODE_FREE, true, 7);
+    for_each_k(test, GILLOC_MODE_FREE, false, 1);
 }
 
 static void all_calls_from_the_kth_are_refused(void **state) {
     (void)state;
     const struct out_of_memory test = {.all_on = true};
-    for_each_k(test, GILLOC_MODE_GIL, true);
-    for_each_k(test, GILLOC_MODE_FREE, false);
+    for_each_k(test, GILLOC_MODE_GIL, true, 1);
+    for_each_k(test, GILLOC_MODE_FREE, false, 7);
 }
 
 static void all_calls_from_the_kth_are_refused_and_the_raw_domain_too(void **state) {
     (void)state;
     const struct out_of_memory test = {.all_on = true, .raw_too = true};
-    for_each_k(test, GILLOC_MODE_GIL, false);
-    for_each_k(test, GILLOC_MODE_FREE, true);
+    for_each_k(test, GILLOC_MODE_GIL, false, 7);
+    for_each_k(test, GILLOC_MODE_FREE, true, 1);
 }
 
 static void calls_are_refused_at_random(void **state) {
