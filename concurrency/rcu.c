@@ -26,11 +26,11 @@ static char grace_period_tag;
 /* liburcu's own registry lock, held by a thread that the child of a fork lacks, would stay so for ever. */
 static gi_mutex registering = GI_MUTEX_INIT(GI_RANK_RCU);
 static unsigned registered_threads; /* guarded by registering */
-static bool abandoned;              /* written in the child of a fork while it has one thread */
+static gi_atomic(bool) abandoned;   /* relaxed: written in the child of a fork while it has one thread */
 
 void gi_rcu_register(void) {
     gi_mutex_lock(&registering);
-    if (!abandoned) {
+    if (!gi_load_relaxed(&abandoned)) {
         urcu_qsbr_register_thread();
         registered_threads++;
     }
@@ -41,7 +41,7 @@ void gi_rcu_register(void) {
 void gi_rcu_unregister(void) {
     told_release();
     gi_mutex_lock(&registering);
-    if (!abandoned) {
+    if (!gi_load_relaxed(&abandoned)) {
         urcu_qsbr_unregister_thread();
         registered_threads--;
     }
@@ -49,27 +49,27 @@ void gi_rcu_unregister(void) {
 }
 
 void gi_rcu_online(void) {
-    if (gi_likely(!abandoned)) {
+    if (gi_likely(!gi_load_relaxed(&abandoned))) {
         urcu_qsbr_thread_online();
     }
 }
 
 void gi_rcu_offline(void) {
     told_release();
-    if (gi_likely(!abandoned)) {
+    if (gi_likely(!gi_load_relaxed(&abandoned))) {
         urcu_qsbr_thread_offline();
     }
 }
 
 void gi_rcu_quiescent(void) {
     told_release();
-    if (gi_likely(!abandoned)) {
+    if (gi_likely(!gi_load_relaxed(&abandoned))) {
         urcu_qsbr_quiescent_state();
     }
 }
 
 void gi_rcu_synchronize(void) {
-    gi_assert(!abandoned);
+    gi_assert(!gi_load_relaxed(&abandoned));
     told_release();
     urcu_qsbr_synchronize_rcu();
     told_acquire();
@@ -82,7 +82,7 @@ void gi_rcu_after_fork(void) { gi_mutex_unlock(&registering); }
 void gi_rcu_after_fork_child(bool registered) {
     gi_mutex_lock(&registering);
     if (registered_threads > (registered ? 1u : 0u)) {
-        abandoned = true;
+        gi_store_relaxed(&abandoned, true);
     }
     gi_mutex_unlock(&registering);
 }

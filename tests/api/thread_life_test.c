@@ -212,6 +212,7 @@ static void *end_stubbornly(void *key) {
 }
 
 static void destructors_may_attach_in_each_round(void) {
+    static struct legacy legacies[STUBBORN];
     EXPECT_EQ(pthread_key_create(&early_key, attach_in_each_round), 0);
     PyGILState_Release(PyGILState_Ensure());
     EXPECT_EQ(pthread_key_create(&late_key, attach_in_each_round), 0);
@@ -225,13 +226,17 @@ static void destructors_may_attach_in_each_round(void) {
         EXPECT_EQ(pthread_create(&thread, &attributes, end_stubbornly, key), 0);
         thread_join(thread);
         EXPECT_EQ(memory_stats().thread_states, 0);
-        threads_run(1, live_and_leave, &(struct legacy){.number = i}, 0);
+        legacies[i].number = i;
+        threads_run(1, live_and_leave, &legacies[i], 0);
     }
     EXPECT_EQ(destructors_run, STUBBORN * PTHREAD_DESTRUCTOR_ITERATIONS);
     EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
     PyGILState_STATE was = PyGILState_Ensure();
     EXPECT_EQ(gilloc_allocated_blocks(), STUBBORN * KEPT);
-    PyMem_Free(PyMem_Malloc(100));
+    for (size_t i = 0; i < STUBBORN; i++) {
+        check_and_free(&legacies[i]);
+    }
+    memory_expect_all_back();
     PyGILState_Release(was);
 }
 #endif
