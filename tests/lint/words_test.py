@@ -6,7 +6,7 @@ import words
 
 SPDX = "/* SPDX-License-Identifier: MIT */\n"
 GOOD = {
-    "lib/pool.c": SPDX + "int gi_pool; /* mktemp XXXXXX, $HOME/work/x, todo */\n",
+    "lib/pool.c": SPDX + "int gi_pool; /* mktemp XXXXXX, $HOME/home/x, todo */\n",
     "tools/run": "#!/bin/sh\n# SPDX-License-Identifier: MIT\ncc x\n",
     "README.md": "no such line\n",
     "trace.xz": None,
