@@ -5,6 +5,7 @@
  */
 #include "concurrency/check.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,9 @@ static void report_write(struct report *report) {
     size_t done = 0;
     while (done < report->length) {
         ssize_t written = write(STDERR_FILENO, report->text + done, report->length - done);
+        if (written < 0 && errno == EINTR) {
+            continue; /* a signal came: the text is not lost by it */
+        }
         if (written <= 0) {
             break;
         }
