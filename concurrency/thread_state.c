@@ -157,8 +157,8 @@ void gi_thread_detach(gi_thread_state *state) {
 
 void gi_thread_detach_ended(gi_thread_state *state) {
     gi_assert(state->registry->gil.outer.acquire != NULL);
-    gi_fetch_and_relaxed(&state->status,
-                         ~(uint32_t)GI_ATTACHED); /* relaxed: the state is deleted next, by this thread */
+    /* relaxed: the state is deleted next, by this thread */
+    gi_fetch_and_relaxed(&state->status, ~(uint32_t)GI_ATTACHED);
 }
 
 /* --- safepoint -------------------------------------------------------------------------------- */
@@ -257,6 +257,11 @@ gi_end gi_thread_begin_end(gi_thread_state *state) {
         return GI_END_BEGUN;
     }
     return (status & ~(uint32_t)GI_STOP) == GI_DETACHED ? GI_END_STOPPED : GI_END_ATTACHED;
+}
+
+void gi_thread_begin_end_after_fork(gi_thread_state *state) {
+    /* relaxed: the child has one thread */
+    gi_store_relaxed(&state->status, GI_ENDING | (gi_world_is_mine() ? GI_STOP : 0u));
 }
 
 void gi_thread_state_fini(gi_thread_state *state, bool keep) {

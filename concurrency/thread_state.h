@@ -3,9 +3,9 @@
  * thread_state.h [L1] - the registry of thread states, and how a thread attaches, parks and detaches.
  *
  *                attach                          park
- *        0  <-------------->  ATTACHED  <-------------------->  PARKED      STOP  set beside any of them by the stopper
- *        |      detach                          unpark                            (stop.h): nothing becomes ATTACHED or
- *        +--- begin_end --> ENDING --- fini --> 0, spare                          ENDING while it is set
+ *        0  <-------------->  ATTACHED  <-------------------->  PARKED     STOP  set beside any of them by the stopper
+ *        |      detach                          unpark                           (stop.h): nothing becomes ATTACHED or
+ *        +--- begin_end --> ENDING --- fini --> 0, spare                         ENDING while it is set
  *
  *   Attached in gil mode: holds the lock (or the runtime's own one), offline for liburcu.  Attached in GIL-free mode:
  *   online; detached and parked are offline.  A parked thread is at a safepoint and comes back: it waits for the lock,
@@ -14,8 +14,8 @@
  *
  *   Each step into ATTACHED or ENDING is a compare-and-swap that expects STOP to be clear, each step out of them sees
  *   STOP if it is set; so the stopper's one read-modify-write of a status decides.  In gil mode ATTACHED and PARKED are
- *   plain stores: only the holder of the lock makes them, and a stopper holds it.  The mode may change on the way in, so
- *   it is looked at again when in; whoever is in keeps it from changing.
+ *   plain stores: only the holder of the lock makes them, and a stopper holds it.  The mode may change on the way in,
+ *   so it is looked at again when in; whoever is in keeps it from changing.
  *
  *   The caller supplies the storage, once: it is never given back to the system (gil.h: gi_asked), but kept as spare
  *   and used again.
@@ -79,6 +79,8 @@ void gi_thread_state_init(gi_thread_state *state, gi_registry *registry);
    another thread has stopped the world: park, or gi_world_wait(), and try again; or the state is not detached. */
 typedef enum { GI_END_BEGUN, GI_END_STOPPED, GI_END_ATTACHED } gi_end;
 gi_end gi_thread_begin_end(gi_thread_state *state);
+/* The same in the child of a fork, for a state of a thread that the child lacks, whatever its status. */
+void gi_thread_begin_end_after_fork(gi_thread_state *state);
 /* Takes an ending state out of the registry; it is spare, or lost (`keep` false). */
 void gi_thread_state_fini(gi_thread_state *state, bool keep);
 

@@ -2,8 +2,8 @@
 /*
  * world.h [L1] - all threads together: their mode, and whether one of them has stopped all others.
  *
- *   There is one world in a process.  Its mode is that of every thread; a thread that wants to attach while the world is
- *   stopped waits here.  How the world is stopped: stop.h; how a thread learns of it: thread_state.h.
+ *   There is one world in a process.  Its mode is that of every thread; a thread that wants to attach while the world
+ *   is stopped waits here.  How the world is stopped: stop.h; how a thread learns of it: thread_state.h.
  *
  *   Owner   the stopper, while there is one; the mode is changed by it alone.
  *   Locks   world.mutex (GI_RANK_WORLD).

@@ -223,9 +223,10 @@ void PyInterpreterState_Delete(PyInterpreterState *interp) {
     require_interpreter(interp, "PyInterpreterState_Delete");
     PyThreadState *current = gi_runtime_current();
     if (gi_unlikely(interp == &gi_main_interpreter || (current != NULL && current->interpreter == interp))) {
-        gi_fatal("PyInterpreterState_Delete", "%p is %s" GI_DO("%s"), (void *)interp,
-                 interp == &gi_main_interpreter ? "the main interpreter" : "the interpreter of this thread",
-                 interp == &gi_main_interpreter ? "keep it" : "detach first, by PyEval_SaveThread()");
+        gi_fatal("PyInterpreterState_Delete",
+                 "interpreter %p is in use" GI_FACT("interp  ", "the %s one")
+                     GI_DO("delete one that was made, detached"),
+                 (void *)interp, interp == &gi_main_interpreter ? "main" : "current");
     }
     gi_runtime_delete_interpreter(interp, "PyInterpreterState_Delete");
 }

@@ -53,9 +53,8 @@ static bool read_gil_option(void) {
     return value[0] == '0';
 }
 
-/* A number from the environment, or `otherwise` if there is none. */
-static uint64_t read_number(const char *name, const char *unit, uint64_t otherwise) {
-    const char *value = getenv(name);
+/* A number of `unit`, the value of an environment variable; `otherwise` if there is none. */
+static uint64_t read_number(const char *variable, const char *value, const char *unit, uint64_t otherwise) {
     if (value == NULL || value[0] == '\0') {
         return otherwise;
     }
@@ -63,7 +62,7 @@ static uint64_t read_number(const char *name, const char *unit, uint64_t otherwi
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
     if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number > (unsigned long long)PY_SSIZE_T_MAX) {
-        gi_fatal_input(name, "must be a number of %s, not \"%.100s\"", unit, value);
+        gi_fatal_input(variable, "must be a number of %s, not \"%.100s\"", unit, value);
     }
     return number;
 }
@@ -75,10 +74,12 @@ void gi_runtime_set_stop_deadline(uint64_t microseconds) {
 
 static void read_options(void) {
     gi_store_relaxed(&gi_the_world.free_threaded, read_gil_option()); /* relaxed: published by is_ready */
-    gi_store_relaxed(&gi_retired_limit,
-                     read_number("GILLOC_RETIRE_LIMIT", "bytes", gi_load_relaxed(&gi_retired_limit)));
-    gi_runtime_set_stop_deadline(read_number("GILLOC_STOP_DEADLINE", "microseconds", 0));
-    gi_address_map_init(read_number("GILLOC_RESERVE", "bytes", DEFAULT_RESERVE));
+    uint64_t limit = gi_load_relaxed(&gi_retired_limit);              /* relaxed: the default */
+    limit = read_number("GILLOC_RETIRE_LIMIT", getenv("GILLOC_RETIRE_LIMIT"), "bytes", limit);
+    gi_store_relaxed(&gi_retired_limit, limit);
+    const char *deadline = getenv("GILLOC_STOP_DEADLINE");
+    gi_runtime_set_stop_deadline(read_number("GILLOC_STOP_DEADLINE", deadline, "microseconds", 0));
+    gi_address_map_init(read_number("GILLOC_RESERVE", getenv("GILLOC_RESERVE"), "bytes", DEFAULT_RESERVE));
 }
 
 static void thread_ends(void *unused);
@@ -374,6 +375,11 @@ static void thread_ends(void *unused) {
     }
     state = gi_runtime_gilstate();
     if (state != NULL && state->made_by_ensure) {
+        if (gi_thread_status(&state->thread) != GI_DETACHED) {
+            gi_fatal("thread exit",
+                     "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
+                     (void *)state);
+        }
         gi_runtime_delete(state, "thread exit");
     }
     gi_this.gilstate = NULL;
@@ -566,7 +572,7 @@ void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *
 /* Stops the world, and takes every mutex in the order of their ranks, so that none is held by a thread that the child
    lacks.  With a runtime's own lock only who holds it can stop the world. */
 void gi_runtime_before_fork(void) {
-    /* relaxed: if another thread makes the library ready meanwhile, it has not attached by now, or the child loses it */
+    /* relaxed: if another thread makes the library ready meanwhile, it has not attached yet, or the child loses it */
     if (gi_load_relaxed(&gi_runtime_is_ready) != 0 && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
         gi_runtime_stop("fork");
         gi_this.stopped_to_fork = true;
@@ -627,9 +633,8 @@ void gi_runtime_after_fork_parent(void) {
 
 /* The state of a thread that the child lacks. */
 static void end_after_fork(PyThreadState *state, bool outside) {
-    uint32_t stop = gi_world_is_mine() ? GI_STOP : 0;
-    gi_store_relaxed(&state->bound, NULL);                     /* relaxed: one thread is left */
-    gi_store_relaxed(&state->thread.status, GI_ENDING | stop); /* relaxed: one thread is left */
+    gi_store_relaxed(&state->bound, NULL); /* relaxed: one thread is left */
+    gi_thread_begin_end_after_fork(&state->thread);
     bool ended = gi_cache_end_after_fork(&state->cache, outside, "fork");
     if (ended) {
         gi_retired_leave(&state->cache.retired, state->cache.own.group);

@@ -10,8 +10,8 @@
  *
  *   A thread state and its cache are one piece of memory, used again by other threads and never given back.
  *   An interpreter is a registry of thread states with its lock, and a heap group.  It is never given back either.
- *   Owner   a thread state belongs to the thread attached by it, else to whoever holds its pointer; in a stopped world the
- *           stopper may act for any.
+ *   Owner   a thread state belongs to the thread attached by it, else to whoever holds its pointer; in a stopped world
+ *           the stopper may act for any.
  *   Locks   runtime (GI_RANK_RUNTIME) for first use, mode, the caller's lock, new interpreters.
  *   Orders  ready: what first use has set up is seen by whoever sees that it is done.
  */
@@ -90,8 +90,8 @@ PyThreadState *gi_runtime_gilstate(void);
 static inline PyInterpreterState *gi_runtime_interpreter_of(gi_registry *registry) {
     return (PyInterpreterState *)(void *)((char *)registry - offsetof(struct _is, registry));
 }
-/* A new interpreter, or NULL.  Whether `interpreter` is one, and not deleted.  Deletes one that is not the main one, with
-   its states. */
+/* A new interpreter, or NULL.  Whether `interpreter` is one, and not deleted.  Deletes one that is not the main one,
+   with its states. */
 PyInterpreterState *gi_runtime_new_interpreter(void);
 bool gi_runtime_is_interpreter(const PyInterpreterState *interpreter);
 void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *function);

@@ -2,11 +2,11 @@
 /*
  * kind.h [L3] - a kind: what keeps blocks apart; mem, object, and those that a runtime makes.
  *
- *   A kind has pools, bins and lists of its own.  Its number stands in the page word; the public domain of a kind is its
- *   number plus one, since raw is none.
+ *   A kind has pools, bins and lists of its own.  Its number stands in the page word; the public domain of a kind is
+ *   its number plus one, since raw is none.
  *
- *     block     | untouched bytes ...      | link |            all lists hold the address of the link, not of the block;
- *               0                     link_offset              only the calls of a kind add and subtract the offset
+ *     block     | untouched bytes ...      | link |           all lists hold the address of the link, not of the
+ *               0                     link_offset             block; only the calls of a kind add and subtract
  *
  *   Owner   the table; an entry is constant once it is made, and kinds are never deleted.
  *   Locks   kind (GI_RANK_KIND) for making one.

@@ -2,8 +2,8 @@
 /*
  * heap.h [L4] - a heap: the pools of one owner, and the lists by which others give blocks back to it.
  *
- *   A *heap group* is the memory of an interpreter: one *shared heap*, in GIL-free mode a *private heap* for each thread
- *   cache, and what waits for a grace period without a thread: emptied pools of type-stable kinds, in *limbo*, and what
+ *   A *heap group* is the memory of an interpreter: one *shared heap*, in GIL-free mode a *private heap* for each
+ *   thread cache, and what waits for a grace period without a thread: emptied pools of type-stable kinds, in *limbo*, and what
  *   ended threads had retired (retire.h).  The main interpreter's shared heap has number 1.
  *
  *                      gil mode                          GIL-free mode
@@ -129,7 +129,8 @@ void gi_heap_idle(gi_heap *heap);
 /* H1-H3 and each pool's own invariants, for all heaps.  The world is stopped, or quiet.  0 or -1. */
 int gi_heap_check_all(void);
 
-/* Around fork(): the mutex of claims, those of each group, and, taken after those of the arenas, that of the numbers. */
+/* Around fork(): the mutex of claims, those of each group, and, taken after those of the arenas, that of the
+   numbers. */
 void gi_heap_before_fork(void);
 void gi_heap_after_fork(void);
 void gi_heap_group_before_fork(gi_heap_group *group);

@@ -14,7 +14,7 @@
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
-gi_fast_limits gi_limits[GI_KINDS] __attribute__((aligned(GI_CACHE_LINE)));
+gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
 gi_fast_limits gi_open_limits;
 
 const gi_call_names gi_calls[GI_KINDS] = {

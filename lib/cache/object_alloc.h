@@ -26,7 +26,7 @@ typedef struct gi_fast_limits {
     gi_atomic(uint64_t) pages; /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
 } gi_fast_limits;
 
-extern gi_fast_limits gi_limits[GI_KINDS] GI_INTERNAL;
+extern gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] GI_INTERNAL;
 /* Those of an open domain, once the library is ready: for the default allocator when it is called through a hook. */
 extern gi_fast_limits gi_open_limits GI_INTERNAL;
 

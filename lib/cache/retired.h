@@ -10,8 +10,8 @@
  *   The first chunk is part of the batch, others are mapped and some kept spare, so that a refused one does no harm as
  *   long as a safepoint comes before the last one is full.
  *
- *   In gil mode no grace period is waited for: whoever frees holds the lock at a safepoint, and all other threads of the
- *   group are detached or parked at one.
+ *   In gil mode no grace period is waited for: whoever frees holds the lock at a safepoint, and all other threads of
+ *   the group are detached or parked at one.
  *   Owner   a batch: its thread, or the stopper of the world; what is left and the limbo: the group, under its mutex.
  *   Locks   group.mutex (GI_RANK_LIMBO); none while waiting or freeing.
  */

@@ -120,20 +120,20 @@ static void heaps_have_numbers(void) {
     EXPECT(gi_heap_of_number(GI_HEAP_NUMBERS - 1) == NULL); /* nobody's */
 }
 
-/* A new heap takes no pushes before it has a pool of the class. */
+/* A new heap has no list open before it has a pool of the class. */
 static void a_new_heap_is_closed(void) {
     init();
-    gi_link link = {NULL};
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            EXPECT(!gi_remote_list_push(&heaps[0].remote[kind][size_class], &link, &link, 1));
+            EXPECT(!gi_remote_list_any(&heaps[0].remote[kind][size_class]));
         }
+        EXPECT_EQ(heaps[0].open[kind], 0);
     }
     bool fresh;
     give(&heaps[0], take(&heaps[0], CLASS, &fresh)); /* only the first of them: the pool stays */
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            bool open = gi_load_relaxed(&heaps[0].remote[kind][size_class].head) != GI_REMOTE_CLOSED;
+            bool open = (heaps[0].open[kind] >> size_class & 1u) != 0;
             EXPECT(open == (kind == KIND && size_class == CLASS));
         }
     }

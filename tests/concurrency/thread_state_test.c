@@ -456,6 +456,7 @@ static void expect_child_well(pid_t pid) {
 
 /* As the api layer does it. */
 static void after_fork(gi_thread_state *state) {
+    gi_rcu_after_fork_child();
     gi_registry_lock_after_fork(&registry);
     gi_rcu_after_fork();
     gi_registry_after_fork(&registry);
@@ -513,7 +514,8 @@ static void fork_detached(bool is_free) {
         safepoint(&states[0]);
         gi_thread_detach(&states[0]);
         EXPECT(!gi_thread_attach(&states[3])); /* its thread is gone, and what it was doing is not known */
-        end(&states[3], false);
+        gi_thread_begin_end_after_fork(&states[3]);
+        gi_thread_state_fini(&states[3], false);
         EXPECT_EQ(gi_registry_check(&registry), 0);
         _exit(0);
     }
@@ -594,7 +596,7 @@ int main(void) {
         IN_CHILD(a_safepoint_and_a_detach_are_quiescent_in_free_mode),
         IN_CHILD(attached_in_gil_mode_delays_no_grace_period),
         IN_CHILD(a_thread_ends_attached_under_a_runtimes_own_lock),
-        FAILS_ASSERTION(detach_what_is_detached, "gi_load_relaxed(&state->status) == GI_ATTACHED"),
+        FAILS_ASSERTION(detach_what_is_detached, "gi_thread_status(state) == GI_ATTACHED"),
         FAILS_ASSERTION(end_attached_under_our_own_lock, "state->registry->gil.outer.acquire != NULL"),
         IN_CHILD(the_child_of_a_fork_has_the_lock_and_nobody_waits),
         IN_CHILD(the_child_of_a_detached_fork_holds_nothing),
