@@ -5,9 +5,10 @@
  *     memory                                    carved                      capacity
  *      | taken | free | taken | taken | free |    |  not yet carved  ...      |   tail, unused
  *
- *   Blocks are passed by their links (kind.h).  A block is *carved* once, in order, when it is first needed: memory that
- *   was never needed is never touched.  A carved block is either in the pool's free list, or *taken*: out of the pool, whether a program has it or a thread
- *   cache or a remote list does.  The pool knows nothing of these, so blocks move between threads without it.
+ *   Blocks are passed by their links (kind.h).  A block is *carved* once, in order, when it is first needed: memory
+ *   that was never needed is never touched.  A carved block is either in the pool's free list, or *taken*: out of the
+ *   pool, whether a program has it or a thread cache or a remote list does.  The pool knows nothing of these, so blocks
+ *   move between threads without it.
  *
  *     P1  taken + free == carved <= capacity        P3  every free block is a carved one
  *     P2  free is the length of the free list       P4  carved == 0 implies taken == 0

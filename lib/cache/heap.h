@@ -3,8 +3,8 @@
  * heap.h [L4] - a heap: the pools of one owner, and the lists by which others give blocks back to it.
  *
  *   A *heap group* is the memory of an interpreter: one *shared heap*, in GIL-free mode a *private heap* for each
- *   thread cache, and what waits for a grace period without a thread: emptied pools of type-stable kinds, in *limbo*, and what
- *   ended threads had retired (retire.h).  The main interpreter's shared heap has number 1.
+ *   thread cache, and what waits for a grace period without a thread: emptied pools of type-stable kinds, in *limbo*,
+ *   and what ended threads had retired (retired.h).  The main interpreter's shared heap has number 1.
  *
  *                      gil mode                          GIL-free mode
  *     shared heap      all pools                         orphans: pools of threads that ended

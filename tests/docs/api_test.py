@@ -85,7 +85,8 @@ def problems(tree):
         if row[1] not in CALLERS:
             out.append("who may call %s: %r" % (name, row[1]))
 
-    spans = set(re.findall(r"\w+", " ".join(CODE.findall(doc))))
+    plain = re.sub(r"^```.*?^```$", "", doc, flags=re.M | re.S)
+    spans = set(re.findall(r"\w+", " ".join(CODE.findall(plain))))
     out.extend("the name %s is not described" % name for name in sorted(other_names(code) - spans))
 
     compare("the field", set(first_cells(tree, "field of `gilloc_stats`")), set(stats_fields(code)))
