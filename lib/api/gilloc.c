@@ -245,6 +245,7 @@ void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
 typedef struct purge {
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* of which the caches are the caller's to claim */
+    bool free_threaded;
     gi_pool *emptied;
 } purge;
 
@@ -254,7 +255,7 @@ static void flush_idle(gi_thread_cache *cache, void *arg) {
     /* Under a runtime's own lock a thread stays attached without it; what it does wrong then must not meet this. */
     bool sticky = gi_runtime_has_outer_lock() && gi_thread_status(&state->thread) != GI_DETACHED;
     if (cache->own.group == work->group && cache != work->mine && !sticky) {
-        gi_cache_flush_idle(cache, &work->emptied, "gilloc_purge");
+        gi_cache_flush_idle(cache, work->free_threaded, &work->emptied, "gilloc_purge");
     }
 }
 
@@ -268,14 +269,13 @@ size_t gilloc_purge(void) {
     purge work = {.mine = gi_current_cache};
     for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
         PyInterpreterState *interpreter = gi_runtime_interpreter_of(registry);
-        bool taken;
-        if (gi_runtime_may_claim(interpreter, &taken)) {
+        gi_may_claim claim = gi_runtime_may_claim(interpreter);
+        if (claim.may) {
             work.group = interpreter->group;
+            work.free_threaded = claim.free_threaded;
             gi_cache_for_each(flush_idle, &work);
         }
-        if (taken) {
-            gi_gil_drop(&registry->gil);
-        }
+        gi_runtime_claimed(interpreter, &claim);
     }
     gi_heap_release_pools(work.emptied); /* perhaps to a user's arena allocator: with no lock taken here */
     gi_arena_purge();

@@ -193,22 +193,24 @@ void gi_runtime_stop(const char *function) {
     errno = saved_errno;
 }
 
-bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken) {
-    *taken = false;
-    PyThreadState *state = gi_runtime_current();
+gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter) {
+    gi_may_claim claim = {.free_threaded = gi_world_is_free()};
+    const PyThreadState *state = gi_runtime_current();
     if (gi_runtime_has_outer_lock()) {
-        return gi_runtime_outer_held();
+        claim.may = gi_runtime_outer_held();
+    } else if (claim.free_threaded || gi_world_is_mine() || (state != NULL && state->interpreter == interpreter)) {
+        claim.may = true; /* in gil mode the caller holds the lock, which keeps the mode as it is */
+    } else {
+        claim.may = claim.taken = gi_gil_try_take(&interpreter->registry.gil, NULL);
+        claim.free_threaded = gi_world_is_free(); /* it may have changed before the lock was taken */
     }
-    if (gi_world_is_free() || gi_world_is_mine() || (state != NULL && state->interpreter == interpreter)) {
-        return true;
-    }
-    *taken = gi_gil_try_take(&interpreter->registry.gil, NULL);
-    if (*taken && gi_world_is_free()) { /* switched meanwhile: the lock says nothing any more, and need not */
+    return claim;
+}
+
+void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim) {
+    if (claim->taken) {
         gi_gil_drop(&interpreter->registry.gil);
-        *taken = false;
-        return true;
     }
-    return *taken;
 }
 
 /* --- thread states ---------------------------------------------------------------------------- */

@@ -113,9 +113,14 @@ void gi_runtime_stop(const char *function);
 /* In a stopped world: frees what has been retired in every thread of `group`, or of all if it is NULL. */
 void gi_runtime_reclaim_all(const gi_heap_group *group);
 
-/* Whether the caller may look into the caches of the interpreter's detached threads, by claiming them: in gil mode it
-   takes the lock for that if it is free, and *taken says that it is to be dropped. */
-bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken);
+/* Whether, and how, the caller may look into the caches of the interpreter's detached threads, by claiming them. */
+typedef struct gi_may_claim {
+    bool may;
+    bool free_threaded; /* the mode for gi_heap_claim() */
+    bool taken;         /* gil mode: the lock was free and has been taken for it */
+} gi_may_claim;
+gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter);
+void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim);
 
 /* See the public functions of the same names. */
 void gi_runtime_set_stop_deadline(uint64_t microseconds);

@@ -21,7 +21,7 @@ typedef struct sums {
     uint64_t cached; /* free blocks in quiet caches */
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* whose caches are looked at */
-    bool may_claim;             /* its idle ones */
+    gi_may_claim claim;         /* its idle ones */
     int broken;
 } sums;
 
@@ -48,7 +48,7 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
     sum->retired_lost += gi_load_relaxed(&cache->retired.lost);
     sum->grace_periods += gi_load_relaxed(&cache->retired.grace_periods);
     bool mine = cache == sum->mine;
-    bool claimed = !mine && sum->may_claim && !cache->own.lost && gi_heap_claim(&cache->own);
+    bool claimed = !mine && sum->claim.may && !cache->own.lost && gi_heap_claim(&cache->own, sum->claim.free_threaded);
     if (mine || claimed) {
         int64_t cached = gi_cache_count_free(cache);
         sum->broken |= cached < 0 ? -1 : 0;
@@ -61,14 +61,11 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
 
 static void add_interpreter(sums *sum, PyInterpreterState *interpreter) {
     const gi_registry *registry = &interpreter->registry;
-    bool taken;
     sum->group = interpreter->group;
-    sum->may_claim = gi_runtime_may_claim(interpreter, &taken);
+    sum->claim = gi_runtime_may_claim(interpreter);
     add_heap(sum, &interpreter->group->shared);
     gi_cache_for_each(add_cache, sum);
-    if (taken) {
-        gi_gil_drop(&interpreter->registry.gil);
-    }
+    gi_runtime_claimed(interpreter, &sum->claim);
     /* relaxed: statistics */
     sum->retired_bytes += gi_load_relaxed(&interpreter->group->waiting);
     sum->states += gi_load_relaxed(&registry->count);
