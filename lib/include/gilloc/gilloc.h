@@ -217,7 +217,8 @@ GILLOC_API void gilloc_get_stats(gilloc_stats *out);
 
 /* Walks arenas, pools, heaps, caches and threads from the roots.  0, or -1 with
    each broken invariant on stderr.  Call it while no other thread is attached, or in
-   a stopped world. */
+   a stopped world: it stops the world itself, and so is a safepoint of the caller,
+   but with a lock of the caller's that the thread does not hold. */
 GILLOC_API int gilloc_check(void);
 
 #ifdef __cplusplus

@@ -119,7 +119,9 @@ GILLOC_API void PyEval_ReleaseThread(PyThreadState *tstate);
 /* --- fork -------------------------------------------------------------------- */
 
 /* Call PyOS_BeforeFork() attached, then fork(), then PyOS_AfterFork_Parent() in
-   the parent and PyOS_AfterFork_Child() in the child.  The child has this one
+   the parent and PyOS_AfterFork_Child() in the child.  The first stops the world
+   (so it is a safepoint of the caller, and waits for those of others), the second
+   and third start it again.  The child has this one
    thread, attached; it may allocate, free what any thread of the parent
    allocated, attach and start threads.  Thread states of the parent's other
    threads are gone in the child: do not touch them.  A plain fork() gets the
