@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "stress/catalog.h"
+#include "stress/measure.h"
 #include "stress/options.h"
 #include "stress/process.h"
 #include "stress/row.h"
@@ -44,11 +44,7 @@ struct job {
     bool broken;
 };
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
+static double now(void) { return measure_seconds(CLOCK_MONOTONIC); }
 
 static const char *mode_name(gilloc_mode mode) { return mode == GILLOC_MODE_GIL ? "gil" : "free"; }
 
