@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* --- values ----------------------------------------------------------------------------------- */
 
@@ -37,6 +38,22 @@ int command_line_take_number(const char *name, const char *text, uint64_t least,
     }
     *value = number;
     return 0;
+}
+
+int command_line_take_names(const char *name, const char *text, const char *(*name_at)(size_t i), uint32_t *bits,
+                            char *error, size_t error_size) {
+    *bits = 0;
+    for (const char *word = text;; word++) {
+        size_t length = strcspn(word, ","), i = 0;
+        while (name_at(i) != NULL && (strlen(name_at(i)) != length || memcmp(name_at(i), word, length) != 0)) i++;
+        if (name_at(i) == NULL) {
+            return command_line_refuse(error, error_size, "--%s=%s: there is no '%.*s'; see --help", name, text,
+                                       (int)length, word);
+        }
+        *bits |= (uint32_t)1 << i;
+        word += length;
+        if (*word == '\0') return 0;
+    }
 }
 
 /* --- the command line ------------------------------------------------------------------------- */

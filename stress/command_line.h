@@ -30,4 +30,9 @@ bool command_line_number(const char *text, uint64_t least, uint64_t most, uint64
 int command_line_take_number(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *value,
                              char *error, size_t error_size);
 
+/* Takes a list of names with commas between them as bits: bit i is `name_at(i)`, which is NULL after the last (at most
+   32); 0, or -1 with the line that says which it is not. */
+int command_line_take_names(const char *name, const char *text, const char *(*name_at)(size_t i), uint32_t *bits,
+                            char *error, size_t error_size);
+
 #endif /* STRESS_COMMAND_LINE_H */

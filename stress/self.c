@@ -15,7 +15,7 @@
 #include "stress/table.h"
 
 /* A row that makes no operation in this time hangs. */
-#define HANGS_AFTER 120.0
+#define HANGS_AFTER 300.0
 
 static void show(void *argument, json_int_t operations) {
     char text[32];

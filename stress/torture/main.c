@@ -112,13 +112,12 @@ static void run_row(struct job *job, const struct scenario *scenario, gilloc_mod
 /* Runs each row, or counts them. */
 static void for_rows(struct job *job, bool run) {
     const struct settings *settings = job->settings;
-    const struct scenario *const *chosen = settings->scenario_count > 0 ? settings->scenarios : scenarios;
-    size_t count = settings->scenario_count;
-    for (size_t i = 0; count > 0 ? i < count : chosen[i] != NULL; i++) {
+    for (size_t i = 0; scenarios[i] != NULL; i++) {
+        if ((settings->scenarios >> i & 1) == 0) continue;
         for (gilloc_mode mode = GILLOC_MODE_GIL; mode <= GILLOC_MODE_FREE; mode++) {
             unsigned bit = mode == GILLOC_MODE_GIL ? SCENARIO_GIL : SCENARIO_FREE;
-            if ((chosen[i]->modes & settings->modes & bit) == 0) continue;
-            if (run) run_row(job, chosen[i], mode);
+            if ((scenarios[i]->modes & settings->modes & bit) == 0) continue;
+            if (run) run_row(job, scenarios[i], mode);
             if (!run) job->row_count++;
         }
     }

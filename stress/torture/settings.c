@@ -64,29 +64,7 @@ static const struct option known[] = {
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-static int take_scenarios(struct settings *settings, const char *value, char *error, size_t error_size) {
-    settings->scenario_count = 0;
-    for (const char *word = value;; word++) {
-        size_t length = strcspn(word, ",");
-        const struct scenario *found = NULL;
-        for (size_t i = 0; scenarios[i] != NULL; i++) {
-            if (strlen(scenarios[i]->name) == length && memcmp(scenarios[i]->name, word, length) == 0) {
-                found = scenarios[i];
-            }
-        }
-        if (found == NULL) {
-            return command_line_refuse(error, error_size, "--scenario=%s: there is no '%.*s'; see --help", value,
-                                       (int)length, word);
-        }
-        if (settings->scenario_count == SETTINGS_SCENARIOS_MAX) {
-            return command_line_refuse(error, error_size, "--scenario=%s: give at most %d", value,
-                                       SETTINGS_SCENARIOS_MAX);
-        }
-        settings->scenarios[settings->scenario_count++] = found;
-        word += length;
-        if (*word == '\0') return 0;
-    }
-}
+static const char *scenario_name(size_t i) { return scenarios[i] != NULL ? scenarios[i]->name : NULL; }
 
 static int take_mode(struct settings *settings, const char *value, char *error, size_t error_size) {
     static const char *const names[] = {"", "gil", "free", "both"};
@@ -104,7 +82,7 @@ static int take_option(void *argument, int option, const char *value, char *erro
     int result;
     switch (option) {
         case OPT_SCENARIO:
-            return take_scenarios(settings, value, error, error_size);
+            return command_line_take_names("scenario", value, scenario_name, &settings->scenarios, error, error_size);
         case OPT_MODE:
             return take_mode(settings, value, error, error_size);
         case OPT_SECONDS:
@@ -132,6 +110,7 @@ static int take_option(void *argument, int option, const char *value, char *erro
 }
 
 int settings_parse(struct settings *settings, int argc, char **argv, char *error, size_t error_size) {
-    *settings = (struct settings){.modes = SCENARIO_BOTH, .seconds = 60, .threads = 8, .seed = 1};
+    *settings =
+        (struct settings){.scenarios = UINT32_MAX, .modes = SCENARIO_BOTH, .seconds = 60, .threads = 8, .seed = 1};
     return command_line_parse(known, take_option, settings, argc, argv, error, error_size);
 }

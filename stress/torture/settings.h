@@ -10,15 +10,12 @@
 
 #include "stress/torture/scenario.h"
 
-enum { SETTINGS_SCENARIOS_MAX = 32 };
-
 struct settings {
     bool help;
-    const struct scenario *scenarios[SETTINGS_SCENARIOS_MAX];
-    size_t scenario_count; /* 0: all */
-    unsigned modes;        /* SCENARIO_GIL, SCENARIO_FREE or both */
-    unsigned seconds;      /* all rows together */
-    uint64_t operations;   /* of each row; 0: as many as fit into the time */
+    uint32_t scenarios;  /* bit i: scenarios[i] */
+    unsigned modes;      /* SCENARIO_GIL, SCENARIO_FREE or both */
+    unsigned seconds;    /* all rows together */
+    uint64_t operations; /* of each row; 0: as many as fit into the time */
     unsigned threads;
     uint64_t lives; /* at least, of the scenario of that name */
     uint64_t seed;  /* fits into a JSON integer */
