@@ -17,6 +17,7 @@
 
 #include "stress/catalog.h"
 #include "stress/measure.h"
+#include "stress/mode.h"
 #include "stress/options.h"
 #include "stress/process.h"
 #include "stress/row.h"
@@ -45,8 +46,6 @@ struct job {
 };
 
 static double now(void) { return measure_seconds(CLOCK_MONOTONIC); }
-
-static const char *mode_name(gilloc_mode mode) { return mode == GILLOC_MODE_GIL ? "gil" : "free"; }
 
 /* --- progress --------------------------------------------------------------------------------- */
 
@@ -191,7 +190,7 @@ static int main_of_row(int argc, char **argv) {
     if (argc <= ROW_TRACES) return EXIT_UNUSABLE;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would read the result */
     struct row_job job = {
-        .mode = strcmp(argv[ROW_MODE], "gil") == 0 ? GILLOC_MODE_GIL : GILLOC_MODE_FREE,
+        .mode = mode_named(argv[ROW_MODE]),
         .threads = (unsigned)strtoul(argv[ROW_THREADS], NULL, 10),
         .seconds = strtod(argv[ROW_SECONDS], NULL),
         .passes = strtoull(argv[ROW_PASSES], NULL, 10),

@@ -14,6 +14,7 @@
 
 #include "stress/costs/settings.h"
 #include "stress/json_file.h"
+#include "stress/mode.h"
 #include "stress/report.h"
 #include "stress/self.h"
 
@@ -27,8 +28,6 @@ struct job {
     json_t *rows;
     bool broken;
 };
-
-static const char *mode_name(gilloc_mode mode) { return mode == GILLOC_MODE_GIL ? "gil" : "free"; }
 
 /* --- the table -------------------------------------------------------------------------------- */
 
@@ -106,7 +105,7 @@ static int main_of_row(int argc, char **argv) {
     if (costs[i] == NULL) return EXIT_UNUSABLE;
     self_begin();
     report_init(&report, PROCESS_PIPE);
-    struct cost_job job = {.mode = strcmp(argv[ROW_MODE], "gil") == 0 ? GILLOC_MODE_GIL : GILLOC_MODE_FREE,
+    struct cost_job job = {.mode = mode_named(argv[ROW_MODE]),
                            .threads = (unsigned)strtoul(argv[ROW_THREADS], NULL, 10),
                            .rounds = (unsigned)strtoul(argv[ROW_ROUNDS], NULL, 10),
                            .rows = json_array()};

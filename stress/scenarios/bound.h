@@ -12,6 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What a sanitizer keeps is its own, and a hostile build has other bounds. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(GI_HOSTILE)
+#define BOUND_IS_JUDGED 0
+#else
+#define BOUND_IS_JUDGED 1
+#endif
+
 struct bound_case {
     unsigned threads; /* that have a heap at one time */
     bool small;       /* blocks of all size classes, by pools; else large ones only */

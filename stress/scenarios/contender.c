@@ -5,7 +5,6 @@
  */
 #include "stress/scenarios/contender.h"
 
-#include <dlfcn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,13 +13,6 @@
 #include <unistd.h>
 
 extern char **environ;
-
-/* A sanitizer's malloc() cannot be replaced. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define CAN_PRELOAD 0
-#else
-#define CAN_PRELOAD 1
-#endif
 
 const struct contender contenders[] = {
     {"gilloc", HEAP_OBJECT, NULL, NULL},
@@ -33,21 +25,32 @@ const struct contender contenders[] = {
     {0},
 };
 
-/* In a child: an allocator that is loaded late is none that this process wants to keep. */
-static bool can_load(const char *library) {
-    int status = 1;
+/* The loader goes on without a library that it does not find, and says so on stderr. */
+static bool can_preload(const char *library) {
+    int ends[2], status;
+    char said[512];
+    if (pipe(ends) != 0) return false;
     pid_t child = fork();
-    if (child == 0) _exit(dlopen(library, RTLD_LAZY | RTLD_LOCAL) != NULL ? 0 : 1);
-    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+    if (child == 0) {
+        setenv("LD_PRELOAD", library, 1);
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(1);
+    }
+    close(ends[1]);
+    ssize_t length = read(ends[0], said, sizeof said);
+    close(ends[0]);
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0 && length == 0;
 }
 
 const char *contender_missing(const struct contender *contender, char *text, size_t text_size) {
     if (contender->preload == NULL) return NULL;
-    if (!CAN_PRELOAD) {
+    if (!CONTENDER_CAN_PRELOAD) {
         snprintf(text, text_size, "not under a sanitizer, which has a malloc() of its own");
         return text;
     }
-    if (can_load(contender->preload)) return NULL;
+    if (can_preload(contender->preload)) return NULL;
     snprintf(text, text_size, "missing: %s (Debian: apt-get install %s)", contender->preload, contender->package);
     return text;
 }

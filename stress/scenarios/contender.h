@@ -9,6 +9,13 @@
 
 #include "stress/scenarios/heap.h"
 
+/* A sanitizer's malloc() cannot be replaced. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define CONTENDER_CAN_PRELOAD 0
+#else
+#define CONTENDER_CAN_PRELOAD 1
+#endif
+
 struct contender {
     const char *name;
     enum heap_kind kind;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "stress/json_file.h"
+#include "stress/mode.h"
 #include "stress/self.h"
 #include "stress/table.h"
 #include "stress/torture/settings.h"
@@ -27,8 +28,6 @@ struct job {
     json_t *rows;
     bool broken;
 };
-
-static const char *mode_name(gilloc_mode mode) { return mode == GILLOC_MODE_GIL ? "gil" : "free"; }
 
 /* --- the table -------------------------------------------------------------------------------- */
 
@@ -149,7 +148,7 @@ static int main_of_row(int argc, char **argv) {
     self_begin();
     struct trial trial = {
         .scenario = scenario,
-        .mode = strcmp(argv[ROW_MODE], "gil") == 0 ? GILLOC_MODE_GIL : GILLOC_MODE_FREE,
+        .mode = mode_named(argv[ROW_MODE]),
         .threads = (unsigned)strtoul(argv[ROW_THREADS], NULL, 10),
         .seconds = strtod(argv[ROW_SECONDS], NULL),
         .operations = strtoull(argv[ROW_OPERATIONS], NULL, 10),
