@@ -41,7 +41,7 @@ static void free_given(struct place *place, struct task *task, uint32_t number) 
 
 /* Some blocks for whoever comes next, of this interpreter. */
 static void give(struct place *place, struct task *task, uint32_t number) {
-    struct block blocks[BLOCKS];
+    struct block blocks[BLOCKS] = {{0}};
     uint32_t count = 0, wanted = task_below(task, BLOCKS);
     for (; count < wanted; count++) {
         PyMemAllocatorDomain domain = (PyMemAllocatorDomain)task_below(task, 3);
