@@ -82,7 +82,10 @@ void gilloc_safepoint(void) {
 void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
     unsigned kind = kind_of(domain, "gilloc_retire");
     if (gi_likely(domain != PYMEM_DOMAIN_RAW)) {
-        gi_object_retire(kind, p, gi_domain_is_known(domain) && gi_domain_is_replaced(domain));
+        const gi_fast_limits *limits = kind <= GI_KIND_OBJECT ? &gi_limits[kind] : &gi_open_limits;
+        if (gi_unlikely(!gi_object_retire_fast(kind, limits, p))) {
+            gi_object_retire(kind, p, gi_domain_is_known(domain) && gi_domain_is_replaced(domain));
+        }
         return;
     }
     PyThreadState *state = gi_runtime_current_or_attach();

@@ -108,11 +108,21 @@ void gi_runtime_ready_slow(void) {
 
 /* --- deferred frees, parking ------------------------------------------------------------------ */
 
-static void free_retired(unsigned domain, void *block) {
-    if (domain < GI_DOMAINS) {
-        gi_domain_free((PyMemAllocatorDomain)domain, block);
-    } else {
-        gi_object_free_kind(domain - 1, block);
+/* So far ahead a block is fetched; it has been left alone for a while. */
+enum { PREFETCH_WORDS = 8 };
+
+static void free_retired(const uintptr_t *words, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        unsigned domain = (unsigned)(words[i] & GI_RETIRED_DOMAIN);
+        void *block = (void *)(words[i] & ~GI_RETIRED_DOMAIN);
+        if (i + PREFETCH_WORDS < count) {
+            __builtin_prefetch((const void *)words[i + PREFETCH_WORDS], 1);
+        }
+        if (domain >= GI_DOMAINS) {
+            gi_object_free_kind(domain - 1, block);
+        } else if (domain == PYMEM_DOMAIN_RAW || !gi_object_free_fast(domain - 1, &gi_limits[domain - 1], block)) {
+            gi_domain_free((PyMemAllocatorDomain)domain, block);
+        }
     }
 }
 
