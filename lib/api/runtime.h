@@ -113,6 +113,11 @@ void gi_runtime_stop(const char *function);
 /* In a stopped world: frees what has been retired in every thread of `group`, or of all if it is NULL. */
 void gi_runtime_reclaim_all(const gi_heap_group *group);
 
+/* Has what waits in each interpreter freed at a safepoint, if it is above the limit: after pools were emptied, or
+   batches left, by a thread that is not attached there. */
+void gi_runtime_ask_if_due(void);
+void gi_runtime_set_retire_limit(uint64_t bytes);
+
 /* Whether the caller may look into the caches of the interpreter's detached threads, by claiming them: in gil mode it
    takes the lock for that if it is free, and *taken says that it is to be dropped. */
 bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken);

@@ -107,7 +107,7 @@ bool gi_retired_push(gi_retired *retired, unsigned domain, void *block, size_t b
     chunk->words[chunk->count++] = (uintptr_t)block | domain;
     chunk->bytes += bytes;
     gi_counter_add(&retired->bytes, bytes);
-    return last || gi_load_relaxed(&retired->bytes) > gi_load_relaxed(&gi_retired_limit); /* relaxed: owner-only */
+    return last || gi_retired_batch_is_due(retired);
 }
 
 /* --- reclaim ---------------------------------------------------------------------------------- */

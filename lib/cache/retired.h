@@ -69,4 +69,9 @@ static inline bool gi_retired_is_due(const gi_heap_group *group) {
     return gi_load_relaxed(&group->waiting) > gi_load_relaxed(&gi_retired_limit); /* relaxed: statistics and options */
 }
 
+/* The same for a batch. */
+static inline bool gi_retired_batch_is_due(const gi_retired *retired) {
+    return gi_load_relaxed(&retired->bytes) > gi_load_relaxed(&gi_retired_limit); /* relaxed: as above */
+}
+
 #endif /* GI_RETIRED_H */

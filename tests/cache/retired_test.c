@@ -82,7 +82,8 @@ static void an_empty_batch_frees_nothing(void) {
 
 static void each_block_comes_out_once_with_its_domain(void) {
     init();
-    static const size_t counts[] = {1, 2, GI_RETIRED_FIRST - 1, GI_RETIRED_FIRST, GI_RETIRED_FIRST + 1, 2109, 2110, MANY};
+    static const size_t counts[] = {1,    2,   GI_RETIRED_FIRST - 1, GI_RETIRED_FIRST, GI_RETIRED_FIRST + 1, 2109,
+                                    2110, MANY};
     uint64_t blocks = 0;
     for (size_t i = 0; i < LENGTH(counts); i++) {
         memset(freed, 0, sizeof(freed));
