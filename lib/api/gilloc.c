@@ -109,7 +109,7 @@ void gilloc_reclaim(void) {
 
 void gilloc_set_retire_limit(size_t bytes) {
     gi_runtime_ready();
-    gi_store_relaxed(&gi_retired_limit, bytes);
+    gi_runtime_set_retire_limit(bytes);
 }
 
 /* --- the stopped world ------------------------------------------------------------------------ */
@@ -166,6 +166,7 @@ int gilloc_visit_blocks(PyMemAllocatorDomain domain, gilloc_visitor visit, void 
     int saved_errno = errno;
     gi_runtime_reclaim_all(NULL);
     gi_cache_flush_all("gilloc_visit_blocks");
+    gi_runtime_ask_if_due();
     errno = saved_errno;
     int result = gi_address_map_walk(visit_pool, &work);
     gi_start();
@@ -280,6 +281,7 @@ size_t gilloc_purge(void) {
         }
         gi_runtime_claimed(interpreter, &claim);
     }
+    gi_runtime_ask_if_due();
     gi_heap_release_pools(work.emptied); /* perhaps to a user's arena allocator: with no lock taken here */
     gi_arena_purge();
     return (size_t)(gi_load_relaxed(&gi_arena_stats_now.bytes_to_system) - before); /* relaxed: a statistic */

@@ -58,13 +58,18 @@ typedef void (*gi_retired_free)(const uintptr_t *words, uint32_t count);
 /* Bytes that may wait in each batch, and in each group.  relaxed: an option. */
 extern gi_atomic(uint64_t) gi_retired_limit GI_INTERNAL;
 
+/* Whether what waits in the batch is above the limit. */
+static inline bool gi_retired_batch_is_due(const gi_retired *retired) {
+    return gi_load_relaxed(&retired->bytes) > gi_load_relaxed(&gi_retired_limit); /* relaxed: statistics and options */
+}
+
 /* Puts a block into a chunk of the batch that has room.  True if the batch is due now. */
 static inline bool gi_retired_put(gi_retired *retired, gi_retired_chunk *chunk, unsigned domain, void *block,
                                   size_t bytes) {
     chunk->words[chunk->count++] = (uintptr_t)block | domain;
     gi_counter_add(&retired->blocks, 1);
     gi_counter_add(&retired->bytes, bytes);
-    return gi_load_relaxed(&retired->bytes) > gi_load_relaxed(&gi_retired_limit); /* relaxed: owner-only, an option */
+    return gi_retired_batch_is_due(retired);
 }
 
 /* The same in any chunk.  True if the batch is due now. */
