@@ -434,7 +434,8 @@ int main(void) {
         IN_CHILD(a_refused_hand_over_keeps_the_batch_for_the_next_thread),
         IN_CHILD(a_refused_hand_over_of_much_hands_over_by_its_spare),
         IN_CHILD(an_empty_pool_of_a_type_stable_kind_waits),
-        FAILS_ASSERTION(a_block_that_is_not_aligned, "((uintptr_t)block & GI_RETIRED_DOMAIN) == 0 && domain <= GI_RETIRED_DOMAIN"),
+        FAILS_ASSERTION(a_block_that_is_not_aligned,
+                        "((uintptr_t)block & GI_RETIRED_DOMAIN) == 0 && domain <= GI_RETIRED_DOMAIN"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
