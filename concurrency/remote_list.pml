@@ -120,7 +120,7 @@ proctype pusher(byte me) {
        push(me, first, last);
        if
        :: refused ->
-          d_step {
+          atomic {
               assert(holder[first] == me && holder[last] == me); /* M3 */
               assert(first == last || next[first] == last);      /* M3 */
               assert(next[last] == NONE)                         /* M3 */
@@ -134,7 +134,7 @@ proctype pusher(byte me) {
 
 /* Of the model: `links` has been taken at a time at which `expected` were in the list. */
 inline note_taken() {
-    d_step {
+    atomic {
         do
         :: links == NONE || links == CLOSED -> break
         :: else ->
@@ -210,7 +210,7 @@ proctype owner() {
     od;
     close_list();
     (pushers_done == PUSHERS);
-    d_step {
+    atomic {
         assert(head == CLOSED); /* M4 */
         assert(holder[1] != IN_LIST && holder[2] != IN_LIST && holder[3] != IN_LIST) /* M4 */
     }

@@ -4,9 +4,9 @@
  *
  *   Modelled    the status word of each thread state with its four bits, each read-modify-write as one step; the world's
  *               mutex and condition variable, the registry's mutex, the lock of one interpreter, liburcu's online and
- *               offline with one grace period.  The first step chooses the mode.  Four threads:
+ *               offline with one grace period.  The first steps choose the mode, and whether there is a visitor.
  *                 worker    attached, and leaves only when it is asked: at safepoints.  First it waits for a grace period,
- *                           attached but offline, or deletes another, detached state, or does neither.
+ *                           attached but offline; without a visitor it deletes another, detached state instead.
  *                 visitor   makes a state (perhaps in the stopped world), attaches by it, detaches, deletes it.
  *                 attached  a stopper that is attached; its stops nest.
  *                 detached  a stopper that is not.
@@ -62,7 +62,7 @@
 #define NOBODY 255
 #define NONE 255
 
-bool free_threaded;
+bool free_threaded, deletes;
 
 byte status[STATES];
 bool listed[STATES]; /* in the registry */
@@ -89,7 +89,7 @@ byte done;                /* of the model: how many of the other three threads h
 #define MUTEX_UNLOCK(mutex) atomic { assert(mutex == me); mutex = NOBODY }
 
 inline broadcast() {
-    d_step { asleep[0] = false; asleep[1] = false; asleep[2] = false; asleep[3] = false }
+    atomic { asleep[0] = false; asleep[1] = false; asleep[2] = false; asleep[3] = false }
 }
 
 /* pthread_cond_wait() */
@@ -122,8 +122,8 @@ inline offline() {
     atomic { online[me] = false; owes[me] = false }
 }
 
-/* The cache of a state is used. */
-inline use() { assert(stopped_by == NOBODY || stopped_by == me) } /* M2 */
+/* Its cache was used until now. */
+inline used() { assert(stopped_by == NOBODY || stopped_by == me) } /* M2 */
 
 /* --- in and out ------------------------------------------------------------------------------- */
 
@@ -150,11 +150,13 @@ inline count_out() {
 /* Out of ATTACHED or ENDING: one read-modify-write that sees STOP. */
 inline leave(state, from, to) {
 #ifdef BREAK_LEAVE_LOOK
+    used();
     seen = status[state] & STOP;
     status[state] = (status[state] & ~from) | to;
 #else
     atomic {
         assert(status[state] & from);
+        used();
         seen = status[state] & STOP;
         status[state] = (status[state] & ~from) | to
     }
@@ -211,8 +213,11 @@ inline leave_as(state, to) {
        leave(state, ATTACHED, to)
 #endif
     :: else ->
-       assert(status[state] == ATTACHED && lock == me); /* M4 */
-       status[state] = to;
+       atomic {
+           assert(status[state] == ATTACHED && lock == me); /* M4 */
+           used();
+           status[state] = to
+       }
        lock_drop()
     fi
 }
@@ -231,8 +236,7 @@ inline unpark(state) {
 }
 
 inline safepoint(state) {
-    asked[state] = false;
-    owes[me] = false;
+    atomic { asked[state] = false; owes[me] = false }
     if
     :: !free_threaded || (status[state] & STOP) -> park(state); unpark(state)
     :: else
@@ -259,7 +263,6 @@ inline delete(state) {
           wait_for_start(state)
        fi
     od;
-    use();
     leave(state, ENDING, 0);
     ended(state)
 }
@@ -373,8 +376,7 @@ inline stop() {
        atomic { MUTEX_LOCK(registry); stopping = true }
        stop_state(WORKER);
        stop_state(VISITOR);
-       stop_state(STOPPER);
-       stop_state(SPARE);
+       atomic { stop_state(STOPPER); stop_state(SPARE) }
        MUTEX_UNLOCK(registry);
 #ifdef BREAK_COUNT_LATE
        MUTEX_LOCK(world);
@@ -394,7 +396,7 @@ inline stop() {
 }
 
 inline check() {
-    d_step {
+    atomic {
         assert(own == WORKER || !(status[WORKER] & (ATTACHED | ENDING)));   /* M1 */
         assert(own == VISITOR || !(status[VISITOR] & (ATTACHED | ENDING))); /* M1 */
         assert(own == STOPPER || !(status[STOPPER] & (ATTACHED | ENDING))); /* M1 */
@@ -421,8 +423,7 @@ inline start() {
        atomic { MUTEX_LOCK(registry); stopping = false }
        start_state(WORKER);
        start_state(VISITOR);
-       start_state(STOPPER);
-       start_state(SPARE);
+       atomic { start_state(STOPPER); start_state(SPARE) }
        MUTEX_UNLOCK(registry);
        atomic {
            world == NOBODY -> /* under the mutex */
@@ -447,15 +448,14 @@ proctype worker(byte me) {
 
     attach(me);
     if
-    :: free_threaded -> synchronize()
-    :: delete(SPARE)
-    :: true
+    :: deletes -> delete(SPARE)
+    :: !deletes && free_threaded -> synchronize()
+    :: !deletes && !free_threaded
     fi;
     do
     :: asked[me] || nempty(queue) -> safepoint(me)
     :: done == THREADS - 1 && empty(queue) && !asked[me] -> break
     od;
-    use();
     detach(me);
     done++
 }
@@ -465,22 +465,21 @@ proctype visitor(byte me) {
 
     born(me);
     attach(me);
-    use();
     detach(me);
     delete(me);
     done++
 }
 
 proctype attached_stopper(byte me) {
-    byte own = STOPPER, seen, counted;
+    byte own = STOPPER, seen, counted, stops, starts;
     bool parked;
 
     attach(me);
-    stop();
-    stop();
-    start();
-    use();
-    start();
+    do
+    :: stops < 2 -> stop(); stops++
+    :: stops == 2 && starts < 2 -> start(); starts++
+    :: starts == 2 -> break
+    od;
     detach(me);
     done++
 }
@@ -500,16 +499,19 @@ init {
         :: free_threaded = true
         :: free_threaded = false
         fi;
+        if
+        :: run visitor(VISITOR)
+        :: deletes = true; done++
+        fi;
         listed[WORKER] = true;
         listed[STOPPER] = true;
         listed[SPARE] = true;
         run worker(WORKER);
-        run visitor(VISITOR);
         run attached_stopper(STOPPER);
         run detached_stopper(DETACHED)
     }
     (done == THREADS);
-    d_step {
+    atomic {
         assert(pending == 0 && stopper == NOBODY && lock == NOBODY && !stopping);
         assert(status[WORKER] == 0 && status[STOPPER] == 0)
     }

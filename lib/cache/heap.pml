@@ -97,7 +97,7 @@ inline unlock(me) {
 
 /* Pushes the slot; what is refused is to be given back. */
 inline push_slot(me) {
-    d_step {
+    atomic {
         if
         :: closed[slot_word] ->
            assert(word != slot_word); /* M3 */
@@ -126,7 +126,7 @@ inline settle(me, flush) {
        if
        :: seen == me || (claimed != NOBODY && seen == claimed) ->
           atomic { start_count(seen) }
-          d_step { give(seen); seen = 0 }
+          atomic { give(seen); seen = 0 }
        :: seen == SHARED ->
           seen = 0;
           atomic {
@@ -146,7 +146,7 @@ inline settle(me, flush) {
           }
           if
           :: given ->
-             d_step {
+             atomic {
                  give(SHARED);
                  given = false;
 #ifndef BREAK_SHARED_NO_MUTEX
@@ -231,7 +231,7 @@ inline adopt(me) {
            :: else
            fi
        }
-       d_step {
+       atomic {
            if
            :: given -> end_count(SHARED); word = me
            :: else
@@ -246,7 +246,7 @@ inline adopt(me) {
        if
        :: given -> /* takes what it has free */
           atomic { start_count(me) }
-          d_step {
+          atomic {
               end_count(me);
               taken = taken + (pooled & 1) + ((pooled >> 1) & 1) + ((pooled >> 2) & 1);
               bin = pooled;
@@ -271,15 +271,15 @@ inline end(me) {
     if
     :: word == me ->
        atomic { mutex == NOBODY -> mutex = me; start_count(me) }
-       d_step { end_count(me); word = SHARED; unlock(me) }
+       atomic { end_count(me); word = SHARED; unlock(me) }
     :: word != me
     fi;
 #if defined(BREAK_CLOSE_NOT)
     take_all(me);
 #elif defined(BREAK_CLOSE_DROPS)
-    d_step { list[me] = 0; closed[me] = true }
+    atomic { list[me] = 0; closed[me] = true }
 #elif !defined(BREAK_CLOSE_BEFORE_WORD)
-    d_step { todo = list[me]; list[me] = 0; closed[me] = true }
+    atomic { todo = list[me]; list[me] = 0; closed[me] = true }
 #endif
     settle(me, true);
     pushed = NOBODY;
@@ -354,7 +354,7 @@ init {
         run freer(FREER(1), 4)
     }
     (ended == 4);
-    d_step {
+    atomic {
         assert(pooled == ALL && taken == 0 && word == NO_POOL); /* M4 */
         assert(list[OWNER] == 0 && list[ADOPTER] == 0)          /* M4 */
     }

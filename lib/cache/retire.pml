@@ -9,7 +9,7 @@
  *                 reader  loads the pointer and uses it; before that use it deletes a detached state that has a batch.
  *                 writer  puts another block in its place and retires the old one, which it may use until its safepoint;
  *                         detaches, and deletes its state.
- *                 ender   does the same without a safepoint.
+ *                 ender   does the same without a safepoint; its batch is never due.
  *   Abstracted  When a batch is due: at any safepoint or detach of a thread that has one.  The chunks of a batch, and blocks
  *               that are lost when memory is out.  liburcu serves several waiters by one grace period; here each has its
  *               own.  Attaching and stopping: concurrency/stop.pml; a stop is a grace period, so is a change of the mode.
@@ -145,7 +145,7 @@ inline reclaim() {
 inline reclaim_if_due() {
     if
     :: asked[me] -> asked[me] = false; reclaim()
-    :: !asked[me] && batch != 0 -> reclaim()
+    :: !asked[me] && batch != 0 && me != ENDER -> reclaim()
     :: !asked[me]
     fi
 }
