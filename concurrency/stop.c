@@ -163,14 +163,15 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
         stop.awaited = GI_ATTACHED;
         take_locks(self, &stop);
     }
-    stop.awaited = free_threaded ? GI_ATTACHED | GI_ENDING : GI_ENDING;
     gi_mutex_lock(&world->mutex);
+    /* Attached in gil mode, though every lock is taken: a thread that saw GIL-free mode on its way in.  It leaves again,
+       and must have left before the mode changes back.  Threads of a runtime's own lock stay attached without it. */
+    stop.awaited = registries != NULL && registries->gil.outer.acquire != NULL ? GI_ENDING : GI_ATTACHED | GI_ENDING;
     for (gi_registry *registry = registries; registry != NULL; registry = registry->next) {
         world->pending += stop_registry(registry, self, stop.awaited);
     }
     gi_counter_add(&world->stops, 1);
     stop.registry = NULL;
-    stop.awaited = free_threaded ? GI_ATTACHED | GI_ENDING : GI_ENDING;
     wait_locked(&stop);
     gi_mutex_unlock(&world->mutex);
     if (free_threaded && self != NULL) {

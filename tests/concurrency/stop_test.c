@@ -768,6 +768,46 @@ static void who_waits_to_attach_comes_in_by_the_gil_mode(void) { a_switch_finds_
 static void who_waits_at_a_safepoint_comes_back_by_the_free_mode(void) { a_switch_finds_waiters(false, BY_SAFEPOINT); }
 static void who_waits_at_a_safepoint_comes_back_by_the_gil_mode(void) { a_switch_finds_waiters(true, BY_SAFEPOINT); }
 
+/* The mode was changed after a thread had looked at it, and before it came in: it leaves again, and is waited for, or the
+   mode could change back and it would stay. */
+static void *leave_again(void *arg) {
+    gi_thread_state *state = arg;
+    WAIT_UNTIL(is_stopped(state));
+    for (int i = 0; i < 100; i++) {
+        EXPECT_EQ(shared_get(&world_stopped), 0);
+        sched_yield();
+    }
+    plain_word = 1;
+    /* order(test): release; pairs with acquire in stop_registry(). */
+    gi_fetch_and_release(&state->status, ~(uint32_t)GI_ATTACHED);
+    gi_world_left();
+    return NULL;
+}
+
+static void who_came_in_by_the_former_mode_is_waited_for(void) {
+    init(false);
+    for (int attached = 0; attached < 2; attached++) {
+        shared_set(&world_stopped, 0);
+        plain_word = 0;
+        gi_thread_state *self = attached ? &states[0] : NULL;
+        if (attached) {
+            EXPECT(gi_thread_attach(self));
+        }
+        gi_store_relaxed(&states[1].status, GI_ATTACHED);
+        pthread_t thread = thread_start(leave_again, &states[1]);
+        stop(self);
+        shared_set(&world_stopped, 1);
+        EXPECT_EQ(plain_word, 1);
+        EXPECT_EQ(gi_the_world.pending, 0);
+        EXPECT(gi_start());
+        if (attached) {
+            gi_thread_detach(self);
+        }
+        thread_join(thread);
+    }
+    fini();
+}
+
 static void a_registry_of_a_stopped_world_takes_part_in_a_switch(void) {
     init(false);
     EXPECT(gi_thread_attach(&states[0]));
@@ -1046,6 +1086,7 @@ int main(void) {
         IN_CHILD(who_waits_to_attach_comes_in_by_the_gil_mode),
         IN_CHILD(who_waits_at_a_safepoint_comes_back_by_the_free_mode),
         IN_CHILD(who_waits_at_a_safepoint_comes_back_by_the_gil_mode),
+        IN_CHILD(who_came_in_by_the_former_mode_is_waited_for),
         IN_CHILD(a_registry_of_a_stopped_world_takes_part_in_a_switch),
         IN_CHILD(several_threads_switch),
         IN_CHILD(under_a_runtimes_own_lock_nobody_is_waited_for),
