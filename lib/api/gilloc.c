@@ -266,7 +266,8 @@ size_t gilloc_purge(void) {
         gi_cache_flush(&state->cache, "gilloc_purge");
     }
     purge work = {.mine = gi_current_cache};
-    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+    bool claims = gi_runtime_begin_claims();
+    for (gi_registry *registry = gi_registry_first(); claims && registry != NULL; registry = registry->next) {
         PyInterpreterState *interpreter = gi_runtime_interpreter_of(registry);
         bool taken;
         if (gi_runtime_may_claim(interpreter, &taken)) {
@@ -276,6 +277,9 @@ size_t gilloc_purge(void) {
         if (taken) {
             gi_gil_drop(&registry->gil);
         }
+    }
+    if (claims) {
+        gi_runtime_end_claims();
     }
     gi_heap_release_pools(work.emptied); /* perhaps to a user's arena allocator: with no lock taken here */
     gi_arena_purge();

@@ -193,6 +193,17 @@ void gi_runtime_stop(const char *function) {
     errno = saved_errno;
 }
 
+/* For an attached thread the stopper waits anyway. */
+static bool claims_are_counted(void) { return gi_runtime_current() == NULL && !gi_world_is_mine(); }
+
+bool gi_runtime_begin_claims(void) { return !claims_are_counted() || gi_world_enter(); }
+
+void gi_runtime_end_claims(void) {
+    if (claims_are_counted()) {
+        gi_world_left();
+    }
+}
+
 bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken) {
     *taken = false;
     PyThreadState *state = gi_runtime_current();

@@ -113,7 +113,11 @@ void gi_runtime_stop(const char *function);
 /* In a stopped world: frees what has been retired in every thread of `group`, or of all if it is NULL. */
 void gi_runtime_reclaim_all(const gi_heap_group *group);
 
-/* Whether the caller may look into the caches of the interpreter's detached threads, by claiming them: in gil mode it
+/* Around looks into the caches of others: the stopper of the world waits for the end.  False if another thread is the
+   stopper: not now.  Nothing of the user's is called between. */
+bool gi_runtime_begin_claims(void);
+void gi_runtime_end_claims(void);
+/* Between the two: whether the caller may look into the caches of the interpreter's detached threads, by claiming them: in gil mode it
    takes the lock for that if it is free, and *taken says that it is to be dropped. */
 bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken);
 

@@ -21,7 +21,8 @@ typedef struct sums {
     uint64_t cached; /* free blocks in quiet caches */
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* whose caches are looked at */
-    bool may_claim;             /* its idle ones */
+    bool claims;                /* may be made at all */
+    bool may_claim;             /* the idle ones of the group */
     int broken;
 } sums;
 
@@ -61,9 +62,9 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
 
 static void add_interpreter(sums *sum, PyInterpreterState *interpreter) {
     const gi_registry *registry = &interpreter->registry;
-    bool taken;
+    bool taken = false;
     sum->group = interpreter->group;
-    sum->may_claim = gi_runtime_may_claim(interpreter, &taken);
+    sum->may_claim = sum->claims && gi_runtime_may_claim(interpreter, &taken);
     add_heap(sum, &interpreter->group->shared);
     gi_cache_for_each(add_cache, sum);
     if (taken) {
@@ -82,9 +83,12 @@ static void add_interpreter(sums *sum, PyInterpreterState *interpreter) {
 static sums add_up(void) {
     gi_runtime_ready();
     bool mine = !gi_runtime_has_outer_lock() || gi_runtime_outer_held(); /* else the holder may be at it */
-    sums sum = {.mine = mine ? gi_current_cache : NULL};
+    sums sum = {.mine = mine ? gi_current_cache : NULL, .claims = gi_runtime_begin_claims()};
     for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
         add_interpreter(&sum, gi_runtime_interpreter_of(registry));
+    }
+    if (sum.claims) {
+        gi_runtime_end_claims();
     }
     return sum;
 }

@@ -768,8 +768,8 @@ static void who_waits_to_attach_comes_in_by_the_gil_mode(void) { a_switch_finds_
 static void who_waits_at_a_safepoint_comes_back_by_the_free_mode(void) { a_switch_finds_waiters(false, BY_SAFEPOINT); }
 static void who_waits_at_a_safepoint_comes_back_by_the_gil_mode(void) { a_switch_finds_waiters(true, BY_SAFEPOINT); }
 
-/* The mode was changed after a thread had looked at it, and before it came in: it leaves again, and is waited for, or the
-   mode could change back and it would stay. */
+/* The mode was changed after a thread had looked at it, and before it came in: it leaves again, and is waited for, or
+   the mode could change back and it would stay. */
 static void *leave_again(void *arg) {
     gi_thread_state *state = arg;
     WAIT_UNTIL(is_stopped(state));

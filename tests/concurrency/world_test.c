@@ -89,6 +89,21 @@ static void each_that_leaves_is_counted_once(void) {
     }
 }
 
+static void who_enters_is_waited_for_and_nobody_enters_a_stopped_world(void) {
+    EXPECT(gi_world_enter());
+    EXPECT(gi_world_enter());
+    EXPECT_EQ(pending(), 2);
+    set_stopped(true);
+    EXPECT(!gi_world_enter());
+    EXPECT_EQ(pending(), 2);
+    gi_world_left();
+    gi_world_left();
+    EXPECT_EQ(pending(), 0);
+    set_stopped(false);
+    EXPECT(gi_world_enter());
+    gi_world_left();
+}
+
 static void *leave_last(void *arg) {
     shared_set(arg, 1);
     plain_word = 1;
@@ -151,6 +166,7 @@ int main(void) {
         IN_CHILD(a_world_that_runs_is_not_waited_for),
         IN_CHILD(all_wait_for_the_start),
         IN_CHILD(each_that_leaves_is_counted_once),
+        IN_CHILD(who_enters_is_waited_for_and_nobody_enters_a_stopped_world),
         IN_CHILD(the_last_that_leaves_wakes_the_stopper),
         FAILS_ASSERTION(wait_as_the_stopper, "!gi_world_is_mine()"),
         IN_CHILD(nobody_waits_in_the_child_of_a_fork),
