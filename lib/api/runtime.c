@@ -307,6 +307,17 @@ static _Noreturn __attribute__((cold)) void die_in_stopped_world(const char *fun
     gi_fatal(function, "the thread has stopped the world" GI_DO("call gilloc_start_the_world() first"));
 }
 
+void gi_runtime_notice_end(const char *function) {
+    if (gi_unlikely(!gi_this.ends_known)) {
+        int saved_errno = errno;
+        if (pthread_setspecific(ends_key, &gi_this) != 0) {
+            gi_fatal(function, "out of memory to notice the thread's end");
+        }
+        gi_this.ends_known = true;
+        errno = saved_errno;
+    }
+}
+
 void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
         gi_fatal(function,
@@ -317,14 +328,7 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
     }
-    if (gi_unlikely(!gi_this.ends_known)) {
-        int saved_errno = errno;
-        if (pthread_setspecific(ends_key, &gi_this) != 0) {
-            gi_fatal(function, "out of memory to notice the thread's end");
-        }
-        gi_this.ends_known = true;
-        errno = saved_errno;
-    }
+    gi_runtime_notice_end(function);
     if (gi_unlikely(!gi_thread_attach(&state->thread))) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                  (void *)state);
@@ -356,10 +360,8 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
     }
     gi_cache_detach(&state->cache, free_threaded, function);
     gi_thread_detach(&state->thread);
-    if (free_threaded) {
-        if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
-            gi_thread_ends();
-        }
+    if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
+        gi_thread_ends();             /* in gil mode too: it may have been attached in the other before */
     }
     errno = saved_errno;
 }

@@ -104,6 +104,9 @@ void gi_runtime_delete(PyThreadState *state, const char *function);
 void gi_runtime_attach(PyThreadState *state, const char *function);
 void gi_runtime_detach(PyThreadState *state, const char *function);
 
+/* This thread's end is to be noticed. */
+void gi_runtime_notice_end(const char *function);
+
 /* What a safepoint does if there is anything to do. */
 void gi_runtime_safepoint_slow(PyThreadState *state);
 /* Frees what the thread has retired, and what ended ones left, after a grace period in GIL-free mode. */
@@ -117,8 +120,8 @@ void gi_runtime_reclaim_all(const gi_heap_group *group);
    stopper: not now.  Nothing of the user's is called between. */
 bool gi_runtime_begin_claims(void);
 void gi_runtime_end_claims(void);
-/* Between the two: whether the caller may look into the caches of the interpreter's detached threads, by claiming them: in gil mode it
-   takes the lock for that if it is free, and *taken says that it is to be dropped. */
+/* Between the two: whether the caller may look into the caches of the interpreter's detached threads, by claiming them:
+   in gil mode it takes the lock for that if it is free, and *taken says that it is to be dropped. */
 bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken);
 
 /* See the public functions of the same names. */
