@@ -115,7 +115,9 @@ static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
             return false;
         }
         gi_gil_take(gil, &state->asked, early);
-        uint32_t status = gi_load_relaxed(&state->status); /* relaxed: ordered by the lock */
+        /* Ordered by the lock, but in an interpreter that was made in a stopped world: the stopper lacked its lock. */
+        /* order(world-start): acquire; pairs with release in gi_start(). */
+        uint32_t status = gi_load_acquire(&state->status);
         if (gi_likely(status == from && !gi_world_is_free())) {
             gi_store_relaxed(&state->status, GI_ATTACHED); /* relaxed: ordered by the lock */
             return true;
@@ -124,8 +126,7 @@ static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
         if ((status & ~(uint32_t)GI_STOP) != from) {
             return false;
         }
-        if ((status & GI_STOP) !=
-            0) { /* of an interpreter that was made in a stopped world: the stopper lacks its lock */
+        if ((status & GI_STOP) != 0) {
             gi_world_wait();
         }
     }

@@ -17,6 +17,14 @@ void gi_world_wait(void) {
     gi_mutex_unlock(&gi_the_world.mutex);
 }
 
+bool gi_world_enter(void) {
+    gi_mutex_lock(&gi_the_world.mutex);
+    bool in = !gi_the_world.stopped;
+    gi_the_world.pending += in ? 1 : 0;
+    gi_mutex_unlock(&gi_the_world.mutex);
+    return in;
+}
+
 void gi_world_left(void) {
     gi_mutex_lock(&gi_the_world.mutex);
     if (--gi_the_world.pending == 0) {

@@ -235,24 +235,28 @@ void gi_runtime_stop(const char *function) {
     errno = saved_errno;
 }
 
-gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter) {
-    gi_may_claim claim = {.free_threaded = gi_world_is_free()};
-    const PyThreadState *state = gi_runtime_current();
-    if (gi_runtime_has_outer_lock()) {
-        claim.may = gi_runtime_outer_held();
-    } else if (claim.free_threaded || gi_world_is_mine() || (state != NULL && state->interpreter == interpreter)) {
-        claim.may = true; /* in gil mode the caller holds the lock, which keeps the mode as it is */
-    } else {
-        claim.may = claim.taken = gi_gil_try_take(&interpreter->registry.gil, NULL);
-        claim.free_threaded = gi_world_is_free(); /* it may have changed before the lock was taken */
+/* For an attached thread the stopper waits anyway. */
+static bool claims_are_counted(void) { return gi_runtime_current() == NULL && !gi_world_is_mine(); }
+
+bool gi_runtime_begin_claims(void) { return !claims_are_counted() || gi_world_enter(); }
+
+void gi_runtime_end_claims(void) {
+    if (claims_are_counted()) {
+        gi_world_left();
     }
-    return claim;
 }
 
-void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim) {
-    if (claim->taken) {
-        gi_gil_drop(&interpreter->registry.gil);
+bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken) {
+    *taken = false;
+    const PyThreadState *state = gi_runtime_current();
+    if (gi_runtime_has_outer_lock()) {
+        return gi_runtime_outer_held();
     }
+    if (gi_world_is_free() || gi_world_is_mine() || (state != NULL && state->interpreter == interpreter)) {
+        return true;
+    }
+    *taken = gi_gil_try_take(&interpreter->registry.gil, NULL);
+    return *taken;
 }
 
 /* --- thread states ---------------------------------------------------------------------------- */
@@ -338,6 +342,17 @@ static _Noreturn __attribute__((cold)) void die_in_stopped_world(const char *fun
     gi_fatal(function, "the thread has stopped the world" GI_DO("call gilloc_start_the_world() first"));
 }
 
+void gi_runtime_notice_end(const char *function) {
+    if (gi_unlikely(!gi_this.ends_known)) {
+        int saved_errno = errno;
+        if (pthread_setspecific(ends_key, &gi_this) != 0) {
+            gi_fatal(function, "out of memory to notice the thread's end");
+        }
+        gi_this.ends_known = true;
+        errno = saved_errno;
+    }
+}
+
 void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
         gi_fatal(function,
@@ -348,14 +363,7 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
     }
-    if (gi_unlikely(!gi_this.ends_known)) {
-        int saved_errno = errno;
-        if (pthread_setspecific(ends_key, &gi_this) != 0) {
-            gi_fatal(function, "out of memory to notice the thread's end");
-        }
-        gi_this.ends_known = true;
-        errno = saved_errno;
-    }
+    gi_runtime_notice_end(function);
     if (gi_unlikely(!gi_thread_attach(&state->thread))) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                  (void *)state);
@@ -387,10 +395,8 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
     }
     gi_cache_detach(&state->cache, free_threaded, function);
     gi_thread_detach(&state->thread);
-    if (free_threaded) {
-        if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
-            gi_thread_ends();
-        }
+    if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
+        gi_thread_ends();             /* in gil mode too: it may have been attached in the other before */
     }
     errno = saved_errno;
 }

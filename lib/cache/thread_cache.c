@@ -10,7 +10,6 @@
 #include <stddef.h>
 
 #include "concurrency/check.h"
-#include "concurrency/world.h"
 #include "lib/arena/kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
@@ -461,8 +460,8 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     gi_cache_flush_remote(cache, function);
 }
 
-void gi_cache_flush_idle(gi_thread_cache *cache, bool free_threaded, gi_pool **emptied, const char *function) {
-    if (!cache->own.lost && gi_heap_claim(&cache->own, free_threaded)) {
+void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function) {
+    if (!cache->own.lost && gi_heap_claim(&cache->own)) {
         cache->claiming = true;
         cache->emptied = *emptied;
         gi_cache_flush(cache, function);
@@ -577,7 +576,7 @@ void gi_cache_end(gi_thread_cache *cache, const char *function) {
 }
 
 bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *function) {
-    if (!outside || !gi_heap_claim(&cache->own, gi_world_is_free())) {
+    if (!outside || !gi_heap_claim(&cache->own)) {
         cache->own.lost = true;
         return false;
     }

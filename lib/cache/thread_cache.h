@@ -120,9 +120,9 @@ void gi_cache_share_all(const char *function);
 /* In a stopped world: flushes all caches, until every free block is in its pool. */
 void gi_cache_flush_all(const char *function);
 
-/* Flushes the cache of another, detached thread, if it can be claimed in that mode; in gil mode the caller holds the
-   lock.  Pools that became empty are put in front of *emptied, for gi_heap_release_pools(). */
-void gi_cache_flush_idle(gi_thread_cache *cache, bool free_threaded, gi_pool **emptied, const char *function);
+/* Flushes the cache of another, detached thread, if it can be claimed; in gil mode the caller holds the lock.  Pools
+   that became empty are put in front of *emptied, for gi_heap_release_pools(). */
+void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function);
 
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);

@@ -166,13 +166,15 @@ GILLOC_API size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *bl
 GILLOC_API void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size);
 
 /* Blocks that are allocated by mem and object functions now, large ones included
-   (sys.getallocatedblocks()).  Exact while no other thread is attached; else it
-   may count free blocks that other threads hold in their caches.  Any thread. */
+   (sys.getallocatedblocks()).  Exact while no other thread is attached, nor has
+   stopped the world; else it may count free blocks that other threads hold in
+   their caches.  Any thread. */
 GILLOC_API size_t gilloc_allocated_blocks(void);
 
 /* Gives all free memory that it can reach back to the system: this thread's
    cache, those of detached threads (in gil mode if the caller is attached or the
-   lock is free), empty pools, empty arenas.  Bytes given back. */
+   lock is free; not while another thread has stopped the world), empty pools,
+   empty arenas.  Bytes given back. */
 GILLOC_API size_t gilloc_purge(void);
 
 /* What gilloc has done so far.  Set `size` to sizeof(gilloc_stats) before the
