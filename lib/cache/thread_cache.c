@@ -180,7 +180,8 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
                 block->next = shared;
                 shared = block;
             } else {
-                gi_cache_free_remote(cache, word, block, function);
+                /* To a remote slot; or, of another group, to its shared heap if its thread has ended meanwhile. */
+                gi_cache_give_foreign(cache, word, block, function);
             }
         }
         blocks = shared == NULL ? NULL : give_shared(cache, group_shared, shared, kind, size_class, function);

@@ -98,7 +98,8 @@ void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, g
 /* Puts a block of another private heap into a remote slot. */
 void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function);
 
-/* Gives a block of another group's heap back to that heap, at once or by a remote slot. */
+/* Gives a block of another heap, of whatever group, back to that heap: at once to a shared one, else by a remote slot.
+   A shared heap has no remote lists. */
 void gi_cache_give_foreign(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function);
 
 /* Pushes all remote slots to the owners. */
