@@ -103,7 +103,7 @@ void gilloc_reclaim(void) {
         die_detached("gilloc_reclaim");
     }
     int saved_errno = errno;
-    gi_runtime_reclaim(state);
+    gi_runtime_wait_and_reclaim(state);
     errno = saved_errno;
 }
 

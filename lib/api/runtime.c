@@ -130,6 +130,17 @@ void gi_runtime_reclaim(PyThreadState *state) {
     gi_retired_reclaim(&state->cache.retired, state->cache.own.group, gi_world_is_free(), free_retired);
 }
 
+void gi_runtime_wait_and_reclaim(PyThreadState *state) {
+    gi_retired *retired = &state->cache.retired;
+    uint64_t waits = gi_load_relaxed(&retired->grace_periods); /* relaxed: owner-only */
+    gi_runtime_reclaim(state);
+    /* relaxed: as above */
+    if (gi_world_is_free() && gi_load_relaxed(&retired->grace_periods) == waits) {
+        gi_rcu_synchronize();
+        gi_counter_add(&retired->grace_periods, 1);
+    }
+}
+
 /* For a cache that is no thread's: it becomes this thread's for the time in which its batch, and what its group has,
    is freed. */
 static void act_for(gi_thread_cache *cache, bool wait) {

@@ -108,6 +108,8 @@ void gi_runtime_detach(PyThreadState *state, const char *function);
 void gi_runtime_safepoint_slow(PyThreadState *state);
 /* Frees what the thread has retired, and what ended ones left, after a grace period in GIL-free mode. */
 void gi_runtime_reclaim(PyThreadState *state);
+/* The same, with a grace period even if there is nothing to free: the caller may free by itself what it unlinked. */
+void gi_runtime_wait_and_reclaim(PyThreadState *state);
 /* Stops the world, attached or not; nests. */
 void gi_runtime_stop(const char *function);
 /* In a stopped world: frees what has been retired in every thread of `group`, or of all if it is NULL. */
