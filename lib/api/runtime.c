@@ -126,9 +126,15 @@ static void free_retired(const uintptr_t *words, uint32_t count) {
     }
 }
 
-void gi_runtime_reclaim(PyThreadState *state) {
-    gi_retired_reclaim(&state->cache.retired, state->cache.own.group, gi_world_is_free(), free_retired);
+/* Hooks that are called may call PyGILState_Ensure() and its Release, which must not be the last one of a state that is
+   about to detach or ends. */
+static void reclaim(PyThreadState *state, bool wait) {
+    state->ensured++;
+    gi_retired_reclaim(&state->cache.retired, state->cache.own.group, wait, free_retired);
+    state->ensured--;
 }
+
+void gi_runtime_reclaim(PyThreadState *state) { reclaim(state, gi_world_is_free()); }
 
 /* For a cache that is no thread's: it becomes this thread's for the time in which its batch, and what its group has,
    is freed. */
@@ -138,7 +144,7 @@ static void act_for(gi_thread_cache *cache, bool wait) {
     if (cache != mine) {
         gi_cache_attach(cache, free_threaded);
     }
-    gi_retired_reclaim(&cache->retired, cache->own.group, wait, free_retired);
+    reclaim(gi_runtime_state_of(cache), wait);
     if (cache != mine) {
         gi_cache_detach(cache, free_threaded, "reclaim");
         gi_current_cache = mine;
