@@ -83,10 +83,38 @@ static void a_state_that_ends_frees_through_hooks_that_ensure(void) {
     EXPECT_EQ(hooked, BLOCKS);
 }
 
+/* --- reclaim ---------------------------------------------------------------------------------- */
+
+static uint64_t waiting(void) {
+    gilloc_stats stats = {.size = sizeof(stats)};
+    gilloc_get_stats(&stats);
+    return stats.retired_bytes;
+}
+
+static void retire_and_reclaim(void) {
+    if (hooked == 1) {
+        gilloc_retire(PYMEM_DOMAIN_MEM, PyMem_Malloc(40));
+        gilloc_reclaim();
+    }
+}
+
+static void what_waits_is_counted_once_if_a_hook_reclaims(void) {
+    hook(PYMEM_DOMAIN_OBJ, retire_and_reclaim);
+    PyGILState_STATE state = PyGILState_Ensure();
+    for (int i = 0; i < BLOCKS; i++) {
+        gilloc_retire(PYMEM_DOMAIN_OBJ, PyObject_Malloc(100));
+    }
+    gilloc_reclaim();
+    EXPECT_EQ(hooked, BLOCKS);
+    EXPECT_EQ(waiting(), 0);
+    PyGILState_Release(state);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(the_last_release_frees_through_hooks_that_ensure),
         IN_FREE_MODE(a_state_that_ends_frees_through_hooks_that_ensure),
+        IN_BOTH_MODES(what_waits_is_counted_once_if_a_hook_reclaims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
