@@ -661,18 +661,19 @@ static void end_after_fork(PyThreadState *state, bool outside) {
 
 void gi_runtime_after_fork_child(void) {
     unlock_all();
-    PyThreadState *mine = gi_runtime_current(), *gilstate = gi_runtime_gilstate();
+    PyThreadState *mine = gi_runtime_current();
     /* Nobody was inside a cache in a stopped world, nor beside the holder of our lock; else those that were detached
        were not. */
     bool stopped = gi_this.stopped_to_fork;
-    gi_thread_after_fork_child();
+    int former = gi_thread_after_fork_child();
     gi_stop_after_fork_child(mine != NULL ? &mine->thread : NULL);
     FOR_EACH_REGISTRY(registry) {
         for (gi_thread_state *other = registry->first, *next; other != NULL; other = next) {
             next = other->next;
             PyThreadState *state = state_of(other);
             bool detached = gi_thread_status(other) == GI_DETACHED;
-            if (state != mine && !(state == gilstate && detached)) {
+            bool own = gi_thread_is_mine_after_fork(other, former) && detached;
+            if (state != mine && !own) {
                 end_after_fork(state, stopped || detached);
             }
         }
