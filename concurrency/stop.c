@@ -157,6 +157,7 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
         return false;
     }
     gi_world_stops = 1;
+    int cancel = gi_no_cancel();
     bool free_threaded = gi_world_is_free(); /* only the stopper changes it */
     late_stop stop = {.function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
     if (free_threaded && self != NULL) {
@@ -180,6 +181,7 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
     if (free_threaded && self != NULL) {
         gi_thread_online(self);
     }
+    gi_cancel_again(cancel);
     return true;
 }
 

@@ -221,6 +221,7 @@ static void list_locked(gi_thread_state *state, gi_registry *registry) {
     /* relaxed: published by whoever hands the state on */
     gi_store_relaxed(&state->status, registry->stopped ? GI_STOP : GI_DETACHED);
     state->early = false;
+    gi_store_relaxed(&state->thread, 0);
     state->registry = registry;
     gi_counter_add(&registry->count, 1);
     gi_counter_add(&registry->ever, 1);
@@ -300,4 +301,16 @@ void gi_registry_after_fork_child(gi_registry *registry, gi_asked *holder) {
     }
 }
 
-void gi_thread_after_fork_child(void) { this_thread = 0; }
+int gi_thread_after_fork_child(void) {
+    int former = this_thread;
+    this_thread = former != 0 ? (int)syscall(SYS_gettid) : 0;
+    return former;
+}
+
+bool gi_thread_is_mine_after_fork(gi_thread_state *state, int former) {
+    bool mine = former != 0 && gi_load_relaxed(&state->thread) == former;
+    if (mine) {
+        gi_store_relaxed(&state->thread, this_thread);
+    }
+    return mine;
+}

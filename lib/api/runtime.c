@@ -126,9 +126,15 @@ static void free_retired(const uintptr_t *words, uint32_t count) {
     }
 }
 
-void gi_runtime_reclaim(PyThreadState *state) {
-    gi_retired_reclaim(&state->cache.retired, state->cache.own.group, gi_world_is_free(), free_retired);
+/* Hooks that are called may call PyGILState_Ensure() and its Release, which must not be the last one of a state that is
+   about to detach or ends. */
+static void reclaim(PyThreadState *state, bool wait) {
+    state->ensured++;
+    gi_retired_reclaim(&state->cache.retired, state->cache.own.group, wait, free_retired);
+    state->ensured--;
 }
+
+void gi_runtime_reclaim(PyThreadState *state) { reclaim(state, gi_world_is_free()); }
 
 void gi_runtime_wait_and_reclaim(PyThreadState *state) {
     gi_retired *retired = &state->cache.retired;
@@ -149,7 +155,7 @@ static void act_for(gi_thread_cache *cache, bool wait) {
     if (cache != mine) {
         gi_cache_attach(cache, free_threaded);
     }
-    gi_retired_reclaim(&cache->retired, cache->own.group, wait, free_retired);
+    reclaim(gi_runtime_state_of(cache), wait);
     if (cache != mine) {
         gi_cache_detach(cache, free_threaded, "reclaim");
         gi_current_cache = mine;
@@ -691,18 +697,19 @@ static void end_after_fork(PyThreadState *state, bool outside) {
 
 void gi_runtime_after_fork_child(void) {
     unlock_all();
-    PyThreadState *mine = gi_runtime_current(), *gilstate = gi_runtime_gilstate();
+    PyThreadState *mine = gi_runtime_current();
     /* Nobody was inside a cache in a stopped world, nor beside the holder of our lock; else those that were detached
        were not. */
     bool stopped = gi_this.stopped_to_fork;
-    gi_thread_after_fork_child();
+    int former = gi_thread_after_fork_child();
     gi_stop_after_fork_child(mine != NULL ? &mine->thread : NULL);
     FOR_EACH_REGISTRY(registry) {
         for (gi_thread_state *other = registry->first, *next; other != NULL; other = next) {
             next = other->next;
             PyThreadState *state = state_of(other);
             bool detached = gi_thread_status(other) == GI_DETACHED;
-            if (state != mine && !(state == gilstate && detached)) {
+            bool own = gi_thread_is_mine_after_fork(other, former) && detached;
+            if (state != mine && !own) {
                 end_after_fork(state, stopped || detached);
             }
         }

@@ -79,7 +79,9 @@ GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
    Never waits and never fails: what waits is bounded by the limit at the next
    safepoint or detach.  If memory for the list is refused and some 2,000 blocks
    have been retired since the last safepoint, further blocks stay allocated for
-   ever (gilloc_stats.retired_lost).  A hook of the domain sees a plain free, later. */
+   ever (gilloc_stats.retired_lost).  A hook of the domain sees a plain free, later:
+   at a safepoint or detach, or as a thread state is deleted, when it must not detach
+   nor pass a safepoint. */
 GILLOC_API void gilloc_retire(PyMemAllocatorDomain domain, void *p);
 
 /* Waits for a grace period and frees all that this thread retired before the call,
