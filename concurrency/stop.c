@@ -25,6 +25,7 @@ static gi_asked nobody;
 /* --- who is late ------------------------------------------------------------------------------ */
 
 typedef struct late_stop {
+    const gi_thread_state *self; /* the stopper's own, which is attached and not late */
     const char *function;
     uint64_t deadline_ns;
     const gi_registry *registry; /* whose lock is waited for; NULL: all states with one of `awaited` */
@@ -69,7 +70,7 @@ static void report_state(const late_stop *stop, const gi_thread_state *state) {
 static void report_registry(const late_stop *stop, gi_registry *registry) {
     gi_mutex_lock(&registry->mutex);
     for (const gi_thread_state *state = registry->first; state != NULL; state = state->next) {
-        if ((gi_thread_status(state) & stop->awaited) != 0) {
+        if (state != stop->self && (gi_thread_status(state) & stop->awaited) != 0) {
             report_state(stop, state);
         }
     }
@@ -155,7 +156,7 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
     }
     gi_world_stops = 1;
     bool free_threaded = gi_world_is_free(); /* only the stopper changes it */
-    late_stop stop = {.function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
+    late_stop stop = {.self = self, .function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
     if (free_threaded && self != NULL) {
         gi_thread_offline(self); /* some of those that must leave wait for a grace period */
     }
