@@ -235,6 +235,8 @@ void gi_registry_list(gi_registry *registry) {
     gi_mutex_unlock(&gi_the_world.mutex);
 }
 
+gi_registry *gi_registry_first_locked(void) { return registries; }
+
 gi_registry *gi_registry_first(void) {
     gi_mutex_lock(&gi_the_world.mutex);
     gi_registry *first = registries;

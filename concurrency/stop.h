@@ -25,6 +25,8 @@
 void gi_registry_list(gi_registry *registry);
 /* The listed registries, by `next`. */
 gi_registry *gi_registry_first(void);
+/* The same, between gi_stop_before_fork() and after. */
+gi_registry *gi_registry_first_locked(void);
 
 /* Stops the world; `self` is the state by which this thread is attached, or NULL.  Nests.  False if another thread has
    stopped the world or is about to: park, or gi_world_wait(), and try again.  `function` stands in a report of who is

@@ -582,6 +582,9 @@ void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *
 #define FOR_EACH_REGISTRY(registry) \
     for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next)
 
+/* guarded by runtime: between before and after a fork, the registries whose mutexes are taken */
+static gi_registry *locked_first;
+
 /* Stops the world, and takes every mutex in the order of their ranks, so that none is held by a thread that the child
    lacks.  With a runtime's own lock only who holds it can stop the world. */
 void gi_runtime_before_fork(void) {
@@ -593,8 +596,8 @@ void gi_runtime_before_fork(void) {
     gi_this.forking = true;
     gi_mutex_lock(&runtime_mutex);
     gi_domain_before_fork();
-    gi_registry *first = gi_registry_first();
     gi_stop_before_fork();
+    gi_registry *first = locked_first = gi_registry_first_locked();
     for (gi_registry *registry = first; registry != NULL; registry = registry->next) {
         gi_registry_before_fork(registry);
     }
@@ -621,12 +624,12 @@ static void unlock_all(void) {
     gi_arena_after_fork();
     gi_heap_after_fork();
     gi_kind_after_fork();
-    gi_stop_after_fork();
-    FOR_EACH_REGISTRY(registry) {
+    for (gi_registry *registry = locked_first; registry != NULL; registry = registry->next) {
         gi_registry_lock_after_fork(registry);
         gi_heap_group_after_fork(gi_runtime_interpreter_of(registry)->group);
         gi_registry_after_fork(registry);
     }
+    gi_stop_after_fork(); /* after those of the registries: whoever has it may wait for them */
     gi_domain_after_fork();
     gi_mutex_unlock(&runtime_mutex);
     gi_this.forking = false;
