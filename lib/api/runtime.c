@@ -289,7 +289,8 @@ void gi_runtime_delete(PyThreadState *state, const char *function) {
         if (end == GI_END_ATTACHED) {
             die_attached(state, function);
         }
-        if (mine != NULL) {
+        /* Attached without the runtime's own lock, it may wait as it is, and must not drop that lock. */
+        if (mine != NULL && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
             come_back(mine, gi_thread_park);
         } else {
             gi_world_wait();
