@@ -192,7 +192,21 @@ void gi_runtime_safepoint_slow(PyThreadState *state) {
     errno = saved_errno;
 }
 
+/* Before the thread attaches or stops the world: thread_ends() will be called. */
+static void notice_end(const char *function) {
+    if (gi_unlikely(!gi_this.ends_known)) {
+        int saved_errno = errno;
+        if (pthread_setspecific(ends_key, &gi_this) != 0) {
+            gi_fatal(function, "out of memory to notice the thread's end");
+        }
+        gi_this.ends_known = true;
+        errno = saved_errno;
+    }
+}
+
 void gi_runtime_stop(const char *function) {
+    gi_runtime_ready();
+    notice_end(function);
     PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(gi_runtime_has_outer_lock() && (state == NULL || !gi_runtime_outer_held()))) {
         gi_fatal(function, "the world can only be stopped by a thread that holds the runtime's lock" GI_DO(
@@ -325,14 +339,7 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
     }
-    if (gi_unlikely(!gi_this.ends_known)) {
-        int saved_errno = errno;
-        if (pthread_setspecific(ends_key, &gi_this) != 0) {
-            gi_fatal(function, "out of memory to notice the thread's end");
-        }
-        gi_this.ends_known = true;
-        errno = saved_errno;
-    }
+    notice_end(function);
     if (gi_unlikely(!gi_thread_attach(&state->thread))) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                  (void *)state);
