@@ -371,10 +371,9 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
     }
     gi_cache_detach(&state->cache, free_threaded, function);
     gi_thread_detach(&state->thread);
-    if (free_threaded) {
-        if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
-            gi_thread_ends();
-        }
+    if (gi_unlikely(
+            gi_this.ended)) { /* perhaps nothing of ours runs in this thread again; in whatever mode it is by now */
+        gi_thread_ends();
     }
     errno = saved_errno;
 }
