@@ -43,8 +43,8 @@ static void thread_name(int thread, char *name, size_t size) {
     name[strcspn(name, "\n")] = '\0';
 }
 
-/* A thread that is late, copied: nothing is locked while it is reported, since dladdr() waits for a dlopen(), in which the
-   thread may be. */
+/* A thread that is late, copied: nothing is locked while it is reported, since dladdr() waits for a dlopen(), in which
+   the thread may be. */
 typedef struct late_thread {
     const gi_thread_state *state;
     uint64_t number;
