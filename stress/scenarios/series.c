@@ -71,6 +71,7 @@ void series_end(void) {
     pthread_cond_signal(&changed);
     pthread_mutex_unlock(&lock);
     pthread_join(thread, NULL);
+    take();
 }
 
 int64_t series_peak(void) { return peak - samples[0].bytes; }

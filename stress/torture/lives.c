@@ -171,7 +171,8 @@ static bool begin(struct trial *trial) {
 
 static void end(struct trial *trial) {
     struct lives *lives = trial->shared;
-    struct life rest = {.task = {.trial = trial}, .lives = lives, .number = UINT32_MAX};
+    static struct life rest;
+    rest = (struct life){.task = {.trial = trial}, .lives = lives, .number = UINT32_MAX};
     for (rest.place = 0; rest.place < trial->threads; rest.place++) {
         for (int i = 0; i < 1 + MAILBOX / BLOCKS; i++) free_what_others_gave(&rest);
     }

@@ -53,7 +53,7 @@ static void assert_fault(struct fixture *fixture, const char *part) {
 
 static void test_sound(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture);
     ledgers_visit(&fixture.ledgers, &fixture.trial);
     ledgers_visit(&fixture.ledgers, &fixture.trial);
@@ -63,7 +63,7 @@ static void test_sound(void **state) {
 
 static void test_visits_what_is_not_alive(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture);
     uint32_t entry = some_entry(&fixture);
     struct ledger_block *block = fixture.ledgers.at[1].entries[entry].block;
@@ -76,7 +76,7 @@ static void test_visits_what_is_not_alive(void **state) {
 
 static void test_visits_what_is_of_another_domain(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture);
     uint32_t entry = some_entry(&fixture);
     fixture.ledgers.at[1].entries[entry].domain = fixture.ledgers.domains[1];
@@ -89,7 +89,7 @@ static void test_visits_what_is_of_another_domain(void **state) {
 /* A large block that the ledger takes for a small one is visited by nobody. */
 static void test_does_not_visit_what_is_alive(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture);
     uint32_t entry = 0;
     struct ledger *ledger = &fixture.ledgers.at[0];

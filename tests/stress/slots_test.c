@@ -39,7 +39,7 @@ static void assert_fault(struct fixture *fixture, const char *part) {
 
 static void test_sound(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture, PYMEM_DOMAIN_OBJ);
     struct slots_view view = {.slots = &fixture.slots, .task = &fixture.task};
     for (int i = 0; i < 1000; i++) {
@@ -59,7 +59,7 @@ static void test_sound(void **state) {
 
 static void test_freed_under_a_reader(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture, PYMEM_DOMAIN_OBJ);
     struct slots_view view = {.slots = &fixture.slots, .task = &fixture.task};
     slots_read(&view);
@@ -73,7 +73,7 @@ static void test_freed_under_a_reader(void **state) {
 
 static void test_written_under_a_reader(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture, PYMEM_DOMAIN_OBJ);
     struct slots_view view = {.slots = &fixture.slots, .task = &fixture.task};
     slots_read(&view);
@@ -88,7 +88,7 @@ static void test_written_under_a_reader(void **state) {
 
 static void test_reused_under_a_reader(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture, PYMEM_DOMAIN_OBJ);
     struct slots_view view = {.slots = &fixture.slots, .task = &fixture.task};
     slots_read(&view);
@@ -101,7 +101,7 @@ static void test_reused_under_a_reader(void **state) {
 /* A reader that holds an element over two grace periods, as no reader can. */
 static void test_too_old(void **state) {
     (void)state;
-    struct fixture fixture;
+    static struct fixture fixture;
     begin(&fixture, PYMEM_DOMAIN_OBJ);
     struct slots_view reader = {.slots = &fixture.slots, .task = &fixture.task}, updater = reader;
     while (updater.aging < SLOTS_PIPE) slots_replace_and_keep(&updater);
