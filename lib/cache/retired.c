@@ -124,7 +124,7 @@ static gi_retired_chunk *take_left(gi_heap_group *group, size_t *bytes) {
 static void free_chunks(gi_retired *retired, gi_retired_chunk *chunks, gi_retired_free free_blocks) {
     for (gi_retired_chunk *chunk = chunks, *next; chunk != NULL; chunk = next) {
         next = chunk->next;
-        free_blocks(chunk->words, chunk->count);
+        free_blocks(gi_retired_words(chunk), chunk->count);
         put_spare(retired, chunk);
     }
 }
@@ -170,7 +170,7 @@ static bool replace_first(gi_retired *retired) {
     if (copy == NULL) {
         return false;
     }
-    memcpy(copy->words, first->words, first->count * sizeof(first->words[0]));
+    memcpy(gi_retired_words(copy), gi_retired_words(first), first->count * sizeof(gi_retired_words(first)[0]));
     copy->count = first->count;
     copy->next = first->next;
     *link = copy;

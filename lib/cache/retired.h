@@ -35,8 +35,10 @@ typedef struct gi_retired_chunk {
     struct gi_retired_chunk *next;
     size_t bytes; /* once left to the group, in the first chunk of the batch: of all its blocks */
     uint32_t count, capacity;
-    uintptr_t words[]; /* a block, and its domain in the low bits */
 } gi_retired_chunk;
+
+/* The words of a chunk, which stand behind it: a block each, and its domain in the low bits. */
+static inline uintptr_t *gi_retired_words(gi_retired_chunk *chunk) { return (uintptr_t *)(void *)(chunk + 1); }
 
 typedef struct gi_retired {
     gi_retired_chunk *chunks; /* owner-only, as all but the counters: the newest one is filled */
@@ -67,7 +69,7 @@ static inline bool gi_retired_batch_is_due(const gi_retired *retired) {
 /* Puts a block into a chunk of the batch that has room.  True if the batch is due now. */
 static inline bool gi_retired_put(gi_retired *retired, gi_retired_chunk *chunk, unsigned domain, void *block,
                                   size_t bytes) {
-    chunk->words[chunk->count++] = (uintptr_t)block | domain;
+    gi_retired_words(chunk)[chunk->count++] = (uintptr_t)block | domain;
     gi_counter_add(&retired->blocks, 1);
     gi_counter_add(&retired->bytes, bytes);
     return gi_retired_batch_is_due(retired);
