@@ -133,7 +133,7 @@ static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
 }
 
 bool gi_thread_attach(gi_thread_state *state) {
-    if (gi_unlikely(!come_in(state, GI_DETACHED, state->early))) {
+    if (gi_unlikely(!come_in(state, GI_DETACHED, gi_load_relaxed(&state->early)))) {
         return false;
     }
     if (gi_unlikely(this_thread == 0)) {
@@ -146,7 +146,7 @@ bool gi_thread_attach(gi_thread_state *state) {
 
 void gi_thread_detach(gi_thread_state *state) {
     gi_assert(gi_thread_status(state) == GI_ATTACHED);
-    state->early = true;
+    gi_store_relaxed(&state->early, true);
     if (gi_world_is_free()) {
         gi_rcu_offline();
         leave_attached(state, GI_DETACHED);
@@ -220,7 +220,7 @@ static void list_locked(gi_thread_state *state, gi_registry *registry) {
     gi_store_relaxed(&state->asked.bits, 0); /* relaxed: a late request is harmless, a lost one is repeated */
     /* relaxed: published by whoever hands the state on */
     gi_store_relaxed(&state->status, registry->stopped ? GI_STOP : GI_DETACHED);
-    state->early = false;
+    gi_store_relaxed(&state->early, false);
     gi_store_relaxed(&state->thread, 0);
     state->registry = registry;
     gi_counter_add(&registry->count, 1);

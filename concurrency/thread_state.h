@@ -41,7 +41,7 @@ struct gi_registry;
 typedef struct gi_thread_state {
     gi_asked asked;
     gi_atomic(uint32_t) status;    /* atomic, order(attach), order(world-start) */
-    bool early;                    /* owner-only: it detached of its own accord, so it goes first when it returns */
+    gi_atomic(bool) early;         /* relaxed: it detached of its own accord, so it goes first when it returns */
     struct gi_registry *registry;  /* constant after init */
     gi_rcu_reader reader;          /* owner-only: of the thread that is attached, GIL-free mode */
     gi_atomic(const void *) where; /* relaxed: the caller of its last safepoint since it attached; for reports */

@@ -393,7 +393,6 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
 }
 
 void gi_runtime_detach(PyThreadState *state, const char *function) {
-    bool free_threaded = gi_world_is_free();
     int saved_errno = errno; /* a user's arena allocator may be called */
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
@@ -403,7 +402,8 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
         gi_fetch_and_relaxed(&state->thread.asked.bits, ~(uint32_t)GI_ASKED_RECLAIM);
         gi_runtime_reclaim(state);
     }
-    gi_cache_detach(&state->cache, free_threaded, function);
+    /* Now: a hook of the frees above may have detached for a while, in which the mode changed. */
+    gi_cache_detach(&state->cache, gi_world_is_free(), function);
     gi_thread_detach(&state->thread);
     if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
         gi_thread_ends();             /* in gil mode too: it may have been attached in the other before */

@@ -110,11 +110,41 @@ static void what_waits_is_counted_once_if_a_hook_reclaims(void) {
     PyGILState_Release(state);
 }
 
+/* --- detached meanwhile ------------------------------------------------------------------------ */
+
+static void *switch_mode(void *unused) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    EXPECT_EQ(gilloc_set_mode(gilloc_get_mode() == GILLOC_MODE_GIL ? GILLOC_MODE_FREE : GILLOC_MODE_GIL), 0);
+    PyGILState_Release(state);
+    return unused;
+}
+
+static void detach_beside_a_switch(void) {
+    PyThreadState *state = PyEval_SaveThread();
+    thread_join(thread_start(switch_mode, NULL));
+    PyEval_RestoreThread(state);
+}
+
+static void the_mode_changes_while_a_detaching_thread_frees(void) {
+    hook(PYMEM_DOMAIN_OBJ, detach_beside_a_switch);
+    gilloc_set_retire_limit(0);
+    PyThreadState *state = PyThreadState_New(PyInterpreterState_Main());
+    PyEval_RestoreThread(state);
+    for (int i = 1; i <= BLOCKS; i++) {
+        gilloc_retire(PYMEM_DOMAIN_OBJ, PyObject_Malloc(100));
+        PyEval_SaveThread();
+        EXPECT_EQ(hooked, i);
+        PyEval_RestoreThread(state);
+    }
+    PyThreadState_DeleteCurrent();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(the_last_release_frees_through_hooks_that_ensure),
         IN_FREE_MODE(a_state_that_ends_frees_through_hooks_that_ensure),
         IN_BOTH_MODES(what_waits_is_counted_once_if_a_hook_reclaims),
+        IN_BOTH_MODES(the_mode_changes_while_a_detaching_thread_frees),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
