@@ -8,74 +8,27 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "stress/options.h"
 #include "tests/stress/files.h"
-
-extern char **environ;
-
-/* --- a run ------------------------------------------------------------------------------------ */
-
-struct outcome {
-    int status; /* exit status; -1: a signal */
-    struct bytes out, err;
-};
+#include "tests/stress/outcome.h"
 
 static char program[PATH_MAX];
 
-/* Runs the program with `words`; its stderr goes to `terminal`, or (NULL) into the outcome. */
-static struct outcome run_words(char *const *words, const char *terminal) {
-    struct outcome outcome;
-    char out[PATH_MAX], err[PATH_MAX];
-    int status;
-    pid_t child;
-    posix_spawn_file_actions_t actions;
-    unlink(test_path(out, "out"));
-    unlink(test_path(err, "err"));
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, terminal != NULL ? terminal : err,
-                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_int_equal(posix_spawn(&child, program, &actions, NULL, words, environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    outcome.out = read_file(out);
-    outcome.err = terminal == NULL ? read_file(err) : (struct bytes){0};
-    return outcome;
-}
-
-#define RUN(...) run_words((char *[]){program, __VA_ARGS__, NULL}, NULL)
-
-static void outcome_free(struct outcome *outcome) {
-    bytes_free(&outcome->out);
-    bytes_free(&outcome->err);
-}
-
-static const char *text(const struct bytes *bytes) { return (const char *)bytes->at; }
-
-/* Nothing on stdout, `error` (whole) on stderr, status 2. */
-static void assert_unusable(struct outcome outcome, const char *error) {
-    assert_string_equal(text(&outcome.err), error);
-    assert_string_equal(text(&outcome.out), "");
-    assert_int_equal(outcome.status, 2);
-    outcome_free(&outcome);
-}
+#define RUN(...) outcome_of((char *[]){program, __VA_ARGS__, NULL}, NULL)
 
 /* --- sound runs ------------------------------------------------------------------------------- */
 
 static void test_help(void **state) {
     (void)state;
     struct outcome outcome = RUN("--help");
-    assert_string_equal(text(&outcome.out), options_help);
-    assert_string_equal(text(&outcome.err), "");
+    assert_string_equal(outcome_text(&outcome.out), options_help);
+    assert_string_equal(outcome_text(&outcome.err), "");
     assert_int_equal(outcome.status, 0);
     outcome_free(&outcome);
 }
@@ -92,9 +45,9 @@ static size_t lines_with(const char *lines, const char *begin) {
 static void test_table(void **state) {
     (void)state;
     struct outcome outcome = RUN("--threads=1,2", "--passes=3", "--trace=startup");
-    assert_string_equal(text(&outcome.err), ""); /* no progress: this is no terminal */
+    assert_string_equal(outcome_text(&outcome.err), ""); /* no progress: this is no terminal */
     assert_int_equal(outcome.status, 0);
-    const char *out = text(&outcome.out);
+    const char *out = outcome_text(&outcome.out);
     assert_int_equal(lines_with(out,
                                 "traces: startup.trc.xz (53,068 records); seed 1; 10 % of the blocks freed by "
                                 "another thread\n"),
@@ -124,7 +77,7 @@ static void test_progress(void **state) {
     assert_non_null(name);
     int other_end = open(name, O_RDWR | O_NOCTTY); /* keeps what is written until it is read */
     assert_true(other_end >= 0);
-    struct outcome outcome = run_words(
+    struct outcome outcome = outcome_of(
         (char *[]){program, "--passes=1", "--threads=2", "--mode=free", "--json", "--trace=startup", NULL}, name);
     assert_int_equal(outcome.status, 0);
     assert_int_equal(fcntl(terminal, F_SETFL, O_NONBLOCK), 0);
@@ -147,9 +100,9 @@ static void test_progress(void **state) {
 static void test_json(void **state) {
     (void)state;
     struct outcome outcome = RUN("--threads=1,3", "--passes=3", "--json", "--seed=7", "--remote=25");
-    assert_string_equal(text(&outcome.err), "");
+    assert_string_equal(outcome_text(&outcome.err), "");
     assert_int_equal(outcome.status, 0);
-    json_t *all = json_loads(text(&outcome.out), 0, NULL), *row;
+    json_t *all = json_loads(outcome_text(&outcome.out), 0, NULL), *row;
     assert_non_null(all);
     assert_true(json_is_true(json_object_get(all, "ok")));
     assert_int_equal(json_integer_value(json_object_get(all, "records")), 2053068);
@@ -208,9 +161,9 @@ static void test_file_of_the_user(void **state) {
     setenv("BUILD_WORKING_DIRECTORY", directory, 1);
 
     struct outcome outcome = RUN("--trace=user.trc.xz", "--passes=4", "--threads=2", "--mode=free", "--json");
-    assert_string_equal(text(&outcome.err), "");
+    assert_string_equal(outcome_text(&outcome.err), "");
     assert_int_equal(outcome.status, 0);
-    json_t *all = json_loads(text(&outcome.out), 0, NULL);
+    json_t *all = json_loads(outcome_text(&outcome.out), 0, NULL);
     json_t *row = json_array_get(json_object_get(all, "rows"), 0);
     assert_int_equal(json_integer_value(json_object_get(row, "operations")), 8);
     json_decref(all);
@@ -252,7 +205,7 @@ static void test_traces_beside_the_program(void **state) {
 
     assert_int_equal(symlink(here, beside), 0);
     struct outcome outcome = RUN("--trace=startup", "--passes=1", "--threads=1", "--mode=gil");
-    assert_string_equal(text(&outcome.err), "");
+    assert_string_equal(outcome_text(&outcome.err), "");
     assert_int_equal(outcome.status, 0);
     outcome_free(&outcome);
     assert_int_equal(chdir(here), 0);
@@ -268,7 +221,7 @@ static void test_a_row_that_cannot_run(void **state) {
     struct outcome outcome = RUN("--trace=startup", "--passes=1", "--threads=1");
     unsetenv("PYTHON_GIL");
     assert_int_equal(outcome.status, 1);
-    const char *out = text(&outcome.out);
+    const char *out = outcome_text(&outcome.out);
     assert_int_equal(lines_with(out, "gil         1  no result: broken\n"), 1);
     assert_int_equal(lines_with(out, "free        1  no result: broken\n"), 1);
     assert_int_equal(lines_with(out, "BROKEN: gil mode, 1 threads: ended with status 1\n"), 1);
