@@ -16,7 +16,7 @@
 
 #include "stress/bench/place.h"
 
-enum { IS_REAL = CAN_GIVE_BACK, IS_RUNTIME = CAN_GIVE_BACK | CAN_LOCK };
+enum { IS_REAL = CAN_GIVE_BACK | CAN_EXCHANGE, IS_RUNTIME = IS_REAL | CAN_LOCK };
 
 const struct contender contenders[] = {
     {"gilloc-gil", "libgilloc.so.0", NULL, false, false, true, IS_RUNTIME, "gilloc in gil mode"},
@@ -31,7 +31,7 @@ const struct contender contenders[] = {
     {"tbbmalloc", "libtbbmalloc_proxy.so.2", "libtbbmalloc2", true, true, false, IS_REAL, "preloaded"},
     {"limit-call", "liblimit.so", NULL, false, false, false, 0, "lists of free blocks and nothing else, in a library"},
     {"limit-inline", NULL, NULL, false, false, false, 0, "the same, inlined into the workload"},
-    {"null", "liblimit.so", NULL, false, false, false, 0, "calls that do nothing: the workload's own cost"},
+    {"null", "liblimit.so", NULL, false, false, false, CAN_EXCHANGE, "calls that do nothing: the workload's own cost"},
 };
 const size_t contender_count = sizeof contenders / sizeof *contenders;
 

@@ -10,17 +10,21 @@
 
 #include <errno.h>
 #include <math.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "stress/bench/contender.h"
 #include "stress/bench/document.h"
 
 #define PROGRAM "gnuplot"
+
+extern char **environ;
 
 /* Of the contenders, in their order: gilloc's stand out, the limits are grey. */
 static const char *const colours[] = {"#c00000", "#ff8000", "#306998", "#000000", "#2ca02c", "#9467bd",
@@ -135,9 +139,9 @@ static void draw_lines(const struct plot *plot, const char *name, const char *ti
         bool first = true;
         for (size_t k = 0; k < contender_count; k++) {
             if (!has[k]) continue;
-            fprintf(plot->script, "%s $line%zu using 1:2 with %s linecolor '%s' linewidth %d title '%s'",
+            fprintf(plot->script, "%s $line%zu using 1:2 with %s linecolor '%s' linewidth %d dashtype %d title '%s'",
                     first ? "" : ",", k, points ? "linespoints pointtype 7 pointsize 0.5" : "lines", colours[k],
-                    k < 2 ? 3 : 2, contenders[k].name);
+                    k < 2 ? 3 : 2, k == 1 ? 2 : 1, /* gilloc's two lie on each other often */ contenders[k].name);
             first = false;
         }
         fprintf(plot->script, "\nunset output\n");
@@ -215,6 +219,8 @@ static void draw(const struct plot *plot) {
     }
     draw_group(plot, "scale", "scale", "", 1, threads_of, "All threads together, a table of 10,000 blocks each",
                &(struct axes){"threads", "million operations a second", "set logscale x 2\nset yrange [0:*]"});
+    draw_group(plot, "scale-cost", "scale", "", 0, threads_of, "The same: what an operation costs, waits not included",
+               &(struct axes){"threads", "ns of processor time", "set logscale x 2\nset yrange [0:*]"});
     draw_group(plot, "heap", "heap", "", 0, heap_of, "A random block replaced, by size of the heap",
                &(struct axes){"live MiB", "ns of processor time", "set logscale x 4\nset logscale y"});
     draw_group(plot, "lock-io", "lock", "lock-io-", 0, busy_threads_of,
@@ -223,13 +229,15 @@ static void draw(const struct plot *plot) {
     draw_points(plot, "course", "course", "Filled, 95 % freed in runs, idle, refilled with larger blocks, freed",
                 &(struct axes){"seconds", "resident MiB", "set yrange [0:*]"});
     draw_points(plot, "latency", "latency", "Single calls of malloc: how long the slowest of so many take",
-                &(struct axes){"one of so many calls is slower", "ns by wall clock", "set logscale x\nset logscale y"});
+                &(struct axes){"one of so many calls is slower", "ns by wall clock",
+                               "set logscale x\nset logscale y\nset format '%.0f'"});
 }
 
 int plot_check(char *error, size_t error_size) {
-    char *path = strdup(getenv("PATH") != NULL ? getenv("PATH") : ""), *rest = path, *directory;
+    const char *given = getenv("PATH");
+    char *path = strdup(given != NULL ? given : ""), *rest = path, *directory;
     bool found = false;
-    while (path != NULL && (directory = strsep(&rest, ":")) != NULL) {
+    while (rest != NULL && (directory = strsep(&rest, ":")) != NULL) {
         char *program;
         if (asprintf(&program, "%s/" PROGRAM, directory) < 0) break;
         found = found || access(program, X_OK) == 0;
@@ -241,21 +249,40 @@ int plot_check(char *error, size_t error_size) {
     return -1;
 }
 
+/* Runs gnuplot on the script; its exit status, or -1. */
+static int run(FILE *script) {
+    char *arguments[] = {PROGRAM, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t child;
+    int status = -1;
+    rewind(script);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fileno(script), STDIN_FILENO);
+    int error = posix_spawnp(&child, PROGRAM, &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) return -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 int plot_all(json_t *document, const char *directory, char *error, size_t error_size) {
-    if (mkdir(directory, 0777) != 0 && errno != EEXIST) {
-        snprintf(error, error_size, "%s: cannot be made: %s", directory, strerror(errno));
-        return -1;
-    }
     if (strchr(directory, '\'') != NULL) {
         snprintf(error, error_size, "%s: gnuplot cannot have the sign ' in a path", directory);
         return -1;
     }
-    struct plot plot = {.script = popen(PROGRAM, "w"), .document = document, .directory = directory};
-    if (plot.script != NULL) {
-        draw(&plot);
-        int status = pclose(plot.script);
-        if (status == 0) return 0;
+    if (mkdir(directory, 0777) != 0 && errno != EEXIST) {
+        snprintf(error, error_size, "%s: cannot be made: %s", directory, strerror(errno));
+        return -1;
     }
+    struct plot plot = {.script = tmpfile(), .document = document, .directory = directory};
+    if (plot.script == NULL) {
+        snprintf(error, error_size, "no temporary file for gnuplot: %s", strerror(errno));
+        return -1;
+    }
+    draw(&plot);
+    int status = run(plot.script);
+    fclose(plot.script);
+    if (status == 0) return 0;
     snprintf(error, error_size, "gnuplot failed; see above");
     return -1;
 }

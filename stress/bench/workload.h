@@ -15,6 +15,7 @@
 enum {
     CAN_GIVE_BACK = 1, /* memory goes back, blocks of ended threads are found again: what the limits leave out */
     CAN_LOCK = 2,      /* threads attach and detach */
+    CAN_EXCHANGE = 4,  /* a block is of use again wherever it is freed: the limits pile it up there */
 };
 
 /* Figures: F(identifier, name, what it is, higher is better) */
@@ -85,10 +86,13 @@ enum {
     W("trace-startup-2t", "traces", trace, 0, 2, 0, TRACE, "the same in two threads, each the whole trace")            \
     W("trace-jsonre-2t", "traces", trace, 1, 2, 0, TRACE, "the same")                                                  \
     W("trace-compileall-2t", "traces", trace, 2, 2, 0, TRACE, "the same")                                              \
-    W("hand-off", "exchange", hand_off, 0, 2, 0, TIME, "one thread makes 10,000 blocks, the other frees them")         \
-    W("ring", "exchange", ring, 0, 2, 0, TIME, "a producer and a consumer, a ring of 4,096 blocks between them")       \
-    W("xmalloc", "exchange", queue, 0, 2, 0, TIME, "one thread makes batches of 256, one frees; 16 to 512 bytes")      \
-    W("xmalloc-wide", "exchange", queue, 1, 2, 0, TIME, "the same, 8 to 2,048 bytes")                                  \
+    W("hand-off", "exchange", hand_off, 0, 2, CAN_EXCHANGE, TIME,                                                      \
+      "one thread makes 10,000 blocks, the other frees them")                                                          \
+    W("ring", "exchange", ring, 0, 2, CAN_EXCHANGE, TIME,                                                              \
+      "a producer and a consumer, a ring of 4,096 blocks between them")                                                \
+    W("xmalloc", "exchange", queue, 0, 2, CAN_EXCHANGE, TIME,                                                          \
+      "one thread makes batches of 256, one frees; 16 to 512 bytes")                                                   \
+    W("xmalloc-wide", "exchange", queue, 1, 2, CAN_EXCHANGE, TIME, "the same, 8 to 2,048 bytes")                       \
     W("larson", "exchange", larson, 0, 2, CAN_GIVE_BACK, TIME, "threads that inherit blocks of ended ones; 16 to 512") \
     W("larson-wide", "exchange", larson, 1, 2, CAN_GIVE_BACK, TIME, "the same, 8 to 1,000 bytes")                      \
     W("birth", "exchange", birth, 1000, 1, CAN_GIVE_BACK, TIME,                                                        \

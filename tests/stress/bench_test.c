@@ -207,8 +207,8 @@ static void test_plots(void **state) {
     assert_int_equal(outcome.status, 0);
     outcome_free(&outcome);
     static const char *const plots[] = {"pairs",         "batches",  "churn",    "threads", "traces",
-                                        "traces-memory", "exchange", "requests", "scale",   "heap",
-                                        "lock-io",       "course",   "latency"};
+                                        "traces-memory", "exchange", "requests", "scale",   "scale-cost",
+                                        "heap",          "lock-io",  "course",   "latency"};
     for (size_t i = 0; i < sizeof plots / sizeof *plots; i++) {
         snprintf(name, sizeof name, "plots/%s.svg", plots[i]);
         struct bytes svg = read_file(test_path(path, name));

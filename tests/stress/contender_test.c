@@ -35,6 +35,8 @@ static void test_who_can(void **state) {
     assert_true(contender_can_run(contender_find("glibc"), birth));
     assert_false(contender_can_run(contender_find("limit-call"), birth));
     assert_false(contender_can_run(contender_find("null"), birth));
+    assert_true(contender_can_run(contender_find("null"), workload_find("ring")));
+    assert_false(contender_can_run(contender_find("limit-inline"), workload_find("ring")));
     assert_true(contender_can_run(contender_find("pymalloc"), lock));
     assert_false(contender_can_run(contender_find("glibc"), lock));
     assert_true(workload_is_threaded(workload_find("ring")));
