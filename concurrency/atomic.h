@@ -55,6 +55,10 @@ static inline void gi_hostile_yield(void) {
 #define gi_fetch_sub_relaxed(object, value) atomic_fetch_sub_explicit((object), (value), memory_order_relaxed)
 #define gi_fetch_or_relaxed(object, value) \
     (gi_hostile_yield(), atomic_fetch_or_explicit((object), (value), memory_order_relaxed))
+#define gi_fetch_or_acquire(object, value) \
+    (gi_hostile_yield(), atomic_fetch_or_explicit((object), (value), memory_order_acquire))
+#define gi_fetch_add_release(object, value) \
+    (gi_hostile_yield(), atomic_fetch_add_explicit((object), (value), memory_order_release))
 #define gi_fetch_and_relaxed(object, value) \
     (gi_hostile_yield(), atomic_fetch_and_explicit((object), (value), memory_order_relaxed))
 #define gi_fetch_and_release(object, value) \

@@ -70,6 +70,16 @@ void gi_fatal_input(const char *function, const char *format, ...) {
     _exit(1); /* not exit(): this may run inside a constructor or an allocation, where handlers must not run */
 }
 
+void gi_report(const char *function, const char *format, ...) {
+    struct report report = {.length = 0};
+    va_list args;
+    va_start(args, format);
+    report_add(&report, "gilloc: %s: ", function);
+    report_vadd(&report, format, args);
+    va_end(args);
+    report_write(&report);
+}
+
 int gi_report_broken(const char *invariant, const char *format, ...) {
     struct report report = {.length = 0};
     va_list args;

@@ -50,6 +50,8 @@ static uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t gi_gil_clock(void) { return now_ns(); }
+
 static void futex_wait(gi_atomic(uint32_t) *word, uint32_t value, uint64_t timeout_ns) {
     struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
                                .tv_nsec = (long)(timeout_ns % 1000000000u)};
@@ -129,7 +131,7 @@ static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
 /* --- waiting ---------------------------------------------------------------------------------- */
 
 static void ask_holder(gi_gil *gil) {
-    /* order(holder): acquire; pairs with release in gi_gil_take() and grant_locked(). */
+    /* order(holder): acquire; pairs with release in take() and grant_locked(). */
     gi_asked *holder = gi_load_acquire(&gil->holder);
     if (holder != NULL) {
         gi_fetch_or_relaxed(&holder->bits, GI_ASKED_DROP);
@@ -199,8 +201,9 @@ static void spin(gi_gil *gil, struct gi_waiter *self, uint64_t until) {
 }
 
 /* Waits, queued, until the lock is this thread's. */
-static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early) {
+static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_late *late) {
     uint64_t interval = gi_load_relaxed(&gil->interval_ns);
+    uint64_t late_at = late != NULL ? late->at : UINT64_MAX;
     uint64_t ask_at = self->since + (early && interval > EARLY_TENURE_NS ? EARLY_TENURE_NS : interval);
     bool spun = false;
     for (;;) {
@@ -217,6 +220,10 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early) {
             ask_holder(gil);
             ask_at = now + (early && interval > EARLY_RETRY_NS ? EARLY_RETRY_NS : interval);
         }
+        if (now >= late_at) {
+            late->report(late->arg);
+            late_at = UINT64_MAX;
+        }
         if (!spun) {
             spun = true;
             spin(gil, self, now + SPIN_NS);
@@ -224,7 +231,7 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early) {
         }
         uint32_t was = SPINNING;
         if (signal == SLEEPING || gi_cas_relaxed(&self->signal, &was, SLEEPING)) { /* relaxed: a word to the waker */
-            futex_wait(&self->signal, SLEEPING, ask_at - now);
+            futex_wait(&self->signal, SLEEPING, (ask_at < late_at ? ask_at : late_at) - now);
         }
     }
 }
@@ -252,7 +259,7 @@ void gi_gil_outer_release(const gi_gil *gil) {
 
 /* --- take, drop, yield ------------------------------------------------------------------------ */
 
-static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early) {
+static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early, const gi_late *late) {
     int saved_errno = errno;
     struct gi_waiter self = {.asked = asked, .since = now_ns()};
     gi_mutex_lock(&gil->queue);
@@ -273,12 +280,12 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
         if (ask) {
             ask_holder(gil);
         }
-        wait_turn(gil, &self, early);
+        wait_turn(gil, &self, early, late);
     }
     errno = saved_errno;
 }
 
-void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) {
+static inline void take(gi_gil *gil, gi_asked *asked, bool early, const gi_late *late) {
     if (gi_unlikely(gil->outer.acquire != NULL)) {
         if (!gi_gil_outer_held(gil)) {
             gi_gil_outer_acquire(gil);
@@ -288,13 +295,17 @@ void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) {
     uint32_t state = 0;
     /* order(lock): acquire; pairs with release in gi_gil_drop(). */
     if (gi_unlikely(!gi_cas_acquire(&gil->state, &state, HELD))) {
-        take_slow(gil, asked, early);
+        take_slow(gil, asked, early, late);
         return;
     }
     /* order(holder): release; pairs with acquire in ask_holder(). */
     gi_store_release(&gil->holder, asked);
     gi_counter_add(&gil->takes, 1);
 }
+
+void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) { take(gil, asked, early, NULL); }
+
+void gi_gil_take_soon(gi_gil *gil, gi_asked *asked, const gi_late *late) { take(gil, asked, true, late); }
 
 bool gi_gil_try_take(gi_gil *gil, gi_asked *asked) {
     if (gil->outer.acquire != NULL) {
@@ -378,7 +389,7 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
     if (wake != NULL) {
         futex_wake(wake);
     }
-    wait_turn(gil, &self, false);
+    wait_turn(gil, &self, false, NULL);
     errno = saved_errno;
 }
 

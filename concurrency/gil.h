@@ -42,8 +42,10 @@ typedef struct gi_asked {
 } gi_asked;
 
 enum {
-    GI_ASKED_DROP = 1u << 0, /* drop the lock: somebody waits */
-    GI_ASKED_DRAIN = 1u << 1 /* take in what others have freed for you */
+    GI_ASKED_DROP = 1u << 0,   /* drop the lock: somebody waits */
+    GI_ASKED_DRAIN = 1u << 1,  /* take in what others have freed for you */
+    GI_ASKED_STOP = 1u << 2,   /* park: the world is being stopped */
+    GI_ASKED_RECLAIM = 1u << 3 /* more is retired than may wait: free it after a grace period */
 };
 
 /* The same shape as the public gilloc_lock. */
@@ -84,14 +86,26 @@ bool gi_gil_outer_held(const gi_gil *gil);
 void gi_gil_outer_acquire(const gi_gil *gil);
 void gi_gil_outer_release(const gi_gil *gil);
 
+/* What a waiter does once, when it has waited until `at`. */
+typedef struct gi_late {
+    uint64_t at; /* by CLOCK_MONOTONIC, ns */
+    void (*report)(void *arg);
+    void *arg;
+} gi_late;
+
 /* Takes the lock.  `asked` is the word by which this thread will be asked; `early`: it gave the lock up itself. */
 void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early);
+/* The same, for a stopped world: asks the holder at once; `late` may be NULL. */
+void gi_gil_take_soon(gi_gil *gil, gi_asked *asked, const gi_late *late);
 /* Takes the lock if it is free and nobody waits; never for a runtime's own lock, unless it is held already. */
 bool gi_gil_try_take(gi_gil *gil, gi_asked *asked);
 /* Drops the lock, of the holder's own accord. */
 void gi_gil_drop(gi_gil *gil);
 /* The holder has been asked: hands the lock to a waiter, if there is one, and waits to have it again. */
 void gi_gil_yield(gi_gil *gil, gi_asked *asked);
+/* What CLOCK_MONOTONIC says, ns. */
+uint64_t gi_gil_clock(void);
+
 /* In the child of a fork: nobody waits, and the child's thread holds it, or nobody does if `asked` is NULL. */
 void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked);
 

@@ -56,6 +56,18 @@ bool gi_mutex_try_lock(gi_mutex *mutex) {
     return true;
 }
 
+void gi_mutex_lock_each(gi_mutex *mutex) {
+    int failed = pthread_mutex_lock(&mutex->mutex);
+    gi_assert(failed == 0);
+    (void)failed;
+}
+
+void gi_mutex_unlock_each(gi_mutex *mutex) {
+    int failed = pthread_mutex_unlock(&mutex->mutex);
+    gi_assert(failed == 0);
+    (void)failed;
+}
+
 void gi_mutex_unlock(gi_mutex *mutex) {
     rank_drop(mutex->rank);
     int failed = pthread_mutex_unlock(&mutex->mutex);

@@ -15,9 +15,12 @@
 #define GI_MUTEX_RANKS(X)                                                               \
     X(GI_RANK_RUNTIME, "runtime")           /* first use, mode, the caller's lock */    \
     X(GI_RANK_DOMAIN, "domain")             /* publishing an allocator */               \
+    X(GI_RANK_WORLD, "world")               /* who has stopped it, and who waits */     \
     X(GI_RANK_REGISTRY, "registry")         /* the list of thread states */             \
+    X(GI_RANK_KIND, "kind")                 /* making a kind */                         \
     X(GI_RANK_CLAIM, "claim")               /* upkeep of an idle heap, one at a time */ \
     X(GI_RANK_SHARED_HEAP, "shared heap")   /* pools without an owning thread */        \
+    X(GI_RANK_LIMBO, "limbo")               /* what waits for a grace period */         \
     X(GI_RANK_ARENA, "arena")               /* the shared arena manager */              \
     X(GI_RANK_ADDRESS_MAP, "address map")   /* windows for arenas from a hook */        \
     X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                       \
@@ -42,5 +45,9 @@ void gi_mutex_lock(gi_mutex *mutex);
 /* Takes it if it is free. */
 bool gi_mutex_try_lock(gi_mutex *mutex);
 void gi_mutex_unlock(gi_mutex *mutex);
+/* Around a fork, where one thread takes all there are: those that each interpreter has one of, in the order of the
+   interpreters, not counted. */
+void gi_mutex_lock_each(gi_mutex *mutex);
+void gi_mutex_unlock_each(gi_mutex *mutex);
 
 #endif /* GI_MUTEX_H */

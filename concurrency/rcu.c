@@ -2,14 +2,14 @@
 /*
  * rcu.c [L1] - quiescent states and grace periods, over liburcu's qsbr flavour.
  *   _LGPL_SOURCE is not defined: the library's functions are called, not inlined (a licence matter, and the inlined
- *   ones race falsely under ThreadSanitizer).
+ *   ones race falsely under ThreadSanitizer).  The static header is there for the layout of a reader alone.
+ *   Locks   rcu.
  */
 #include "concurrency/rcu.h"
 
+#include <urcu/static/urcu-qsbr.h>
 #include <urcu/urcu-qsbr.h>
 
-#include "concurrency/atomic.h"
-#include "concurrency/check.h"
 #include "concurrency/mutex.h"
 
 #ifdef GI_TSAN
@@ -23,66 +23,84 @@ static char grace_period_tag;
 #define told_acquire() ((void)0)
 #endif
 
+/* A registered thread, in its own thread-local storage. */
+typedef struct reader {
+    struct reader *next, *prev;    /* guarded by registering */
+    struct urcu_qsbr_reader *urcu; /* guarded by registering */
+} reader;
+
+static __thread reader this_reader;
+
 /* liburcu's own registry lock, held by a thread that the child of a fork lacks, would stay so for ever. */
 static gi_mutex registering = GI_MUTEX_INIT(GI_RANK_RCU);
-static unsigned registered_threads; /* guarded by registering */
-static gi_atomic(bool) abandoned;   /* relaxed: written in the child of a fork while it has one thread */
+static reader *readers; /* guarded by registering: those of liburcu's readers that are ours */
 
-void gi_rcu_register(void) {
+const gi_rcu_reader gi_rcu_now = &urcu_qsbr_gp.ctr;
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+gi_rcu_reader gi_rcu_register(void) {
     gi_mutex_lock(&registering);
-    if (!gi_load_relaxed(&abandoned)) {
-        urcu_qsbr_register_thread();
-        registered_threads++;
+    urcu_qsbr_register_thread();
+    this_reader = (reader){.next = readers, .urcu = &URCU_TLS(urcu_qsbr_reader)};
+    if (readers != NULL) {
+        readers->prev = &this_reader;
     }
+    readers = &this_reader;
     gi_mutex_unlock(&registering);
     gi_rcu_offline();
+    return &URCU_TLS(urcu_qsbr_reader).ctr;
 }
 
 void gi_rcu_unregister(void) {
     told_release();
     gi_mutex_lock(&registering);
-    if (!gi_load_relaxed(&abandoned)) {
-        urcu_qsbr_unregister_thread();
-        registered_threads--;
+    if (this_reader.next != NULL) {
+        this_reader.next->prev = this_reader.prev;
     }
+    *(this_reader.prev != NULL ? &this_reader.prev->next : &readers) = this_reader.next;
+    urcu_qsbr_unregister_thread();
     gi_mutex_unlock(&registering);
 }
 
-void gi_rcu_online(void) {
-    if (gi_likely(!gi_load_relaxed(&abandoned))) {
-        urcu_qsbr_thread_online();
-    }
-}
+void gi_rcu_online(void) { urcu_qsbr_thread_online(); }
 
 void gi_rcu_offline(void) {
     told_release();
-    if (gi_likely(!gi_load_relaxed(&abandoned))) {
-        urcu_qsbr_thread_offline();
-    }
+    urcu_qsbr_thread_offline();
 }
 
 void gi_rcu_quiescent(void) {
     told_release();
-    if (gi_likely(!gi_load_relaxed(&abandoned))) {
-        urcu_qsbr_quiescent_state();
-    }
+    urcu_qsbr_quiescent_state();
 }
 
 void gi_rcu_synchronize(void) {
-    gi_assert(!gi_load_relaxed(&abandoned));
     told_release();
     urcu_qsbr_synchronize_rcu();
     told_acquire();
 }
 
+/* --- fork ------------------------------------------------------------------------------------- */
+
 void gi_rcu_before_fork(void) { gi_mutex_lock(&registering); }
 
 void gi_rcu_after_fork(void) { gi_mutex_unlock(&registering); }
 
-void gi_rcu_after_fork_child(bool registered) {
-    gi_mutex_lock(&registering);
-    if (registered_threads > (registered ? 1u : 0u)) {
-        gi_store_relaxed(&abandoned, true);
+void gi_rcu_after_fork_child(void) {
+    reader *mine = NULL;
+    for (reader *dead = readers, *next; dead != NULL; dead = next) {
+        next = dead->next;
+        if (dead == &this_reader) {
+            mine = dead;
+        } else {
+            struct cds_list_head *node = &dead->urcu->node;
+            node->next->prev = node->prev;
+            node->prev->next = node->next;
+        }
     }
-    gi_mutex_unlock(&registering);
+    if (mine != NULL) {
+        mine->next = mine->prev = NULL;
+    }
+    readers = mine;
 }

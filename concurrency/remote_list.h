@@ -76,10 +76,11 @@ static inline gi_link *gi_remote_list_close(gi_remote_list *list) {
     return links == GI_REMOTE_CLOSED ? NULL : links;
 }
 
-/* Accepts pushes again.  The owner of a closed list only. */
+/* Accepts pushes again, or for the first time.  The owner of a closed list, or of zeroed memory to which nobody pushes
+   yet, only. */
 static inline void gi_remote_list_open(gi_remote_list *list) {
-    gi_assert(gi_load_relaxed(&list->head) == GI_REMOTE_CLOSED); /* relaxed: only the owner changes it while closed */
-    gi_store_relaxed(&list->head, NULL);                         /* relaxed: an empty list publishes nothing */
+    gi_assert(!gi_remote_list_any(list));
+    gi_store_relaxed(&list->head, NULL); /* relaxed: an empty list publishes nothing */
 }
 
 #endif /* GI_REMOTE_LIST_H */

@@ -3,17 +3,19 @@
  * thread_state.c [L1] - the registry of thread states, and how a thread attaches and detaches.
  *   Owner   a state belongs to the thread that is attached by it; the list to the registry.
  *   Locks   registry.mutex.
- *   Orders  attach.
+ *   Orders  attach, world-start.
  */
 #include "concurrency/thread_state.h"
 
 #include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "concurrency/check.h"
-#include "concurrency/rcu.h"
 
-/* Whether this operating-system thread is registered with liburcu. */
-static __thread bool rcu_registered __attribute__((tls_model("initial-exec")));
+/* What this operating-system thread knows of itself: liburcu's reader, if it is registered, and the kernel's number. */
+static __thread gi_rcu_reader this_reader __attribute__((tls_model("initial-exec")));
+static __thread int this_thread __attribute__((tls_model("initial-exec")));
 
 /* --- invariant check -------------------------------------------------------------------------- */
 
@@ -28,93 +30,195 @@ int gi_registry_check(gi_registry *registry) {
             break;
         }
         length++;
-        attached += gi_load_relaxed(&state->status) == GI_ATTACHED; /* relaxed: a count of what is quiet */
+        attached += gi_thread_status(state) == GI_ATTACHED;
     }
     if (broken == 0 && length != gi_load_relaxed(&registry->count)) {
         broken = gi_report_broken("R2", "%llu thread states are listed, %llu counted", (unsigned long long)length,
                                   (unsigned long long)gi_load_relaxed(&registry->count));
     }
-    if (!gi_registry_is_free(registry) && registry->gil.outer.acquire == NULL && attached > 1) {
+    if (!gi_world_is_free() && registry->gil.outer.acquire == NULL && attached > 1) {
         broken = gi_report_broken("R3", "%llu threads are attached in gil mode", (unsigned long long)attached);
     }
     gi_mutex_unlock(&registry->mutex);
     return broken;
 }
 
-/* --- attach and detach ------------------------------------------------------------------------ */
+/* --- in and out ------------------------------------------------------------------------------- */
 
-static void go_online(void) {
-    if (gi_unlikely(!rcu_registered)) {
-        gi_rcu_register();
-        rcu_registered = true;
+/* From `from` to `to`, once the world is not stopped.  False, at once, if the status is another. */
+static bool enter(gi_thread_state *state, uint32_t from, uint32_t to) {
+    for (;;) {
+        uint32_t status = from;
+        /* order(attach): acquire; pairs with release in leave(). */
+        /* order(world-start): acquire; pairs with release in gi_start(). */
+        if (gi_cas_acquire(&state->status, &status, to)) {
+            return true;
+        }
+        if (status != (from | GI_STOP)) {
+            return false;
+        }
+        gi_world_wait();
     }
+}
+
+/* From `from`, for which a stopper waits, to `to`, for which it does not.  True if it is to be told. */
+static bool leave(gi_thread_state *state, uint32_t from, uint32_t to) {
+    /* order(attach): release; pairs with acquire in enter(), gi_thread_begin_end() and stop_registry(). */
+    uint32_t before = gi_fetch_add_release(&state->status, to - from);
+    gi_assert((before & ~(uint32_t)GI_STOP) == from);
+    return (before & GI_STOP) != 0;
+}
+
+static void leave_attached(gi_thread_state *state, uint32_t to) {
+    if (leave(state, GI_ATTACHED, to)) {
+        gi_world_left();
+    }
+}
+
+void gi_thread_online(gi_thread_state *state) {
+    if (gi_unlikely(this_reader == NULL)) {
+        this_reader = gi_rcu_register();
+    }
+    state->reader = this_reader;
     gi_rcu_online();
 }
 
+void gi_thread_offline(gi_thread_state *state) {
+    (void)state;
+    gi_rcu_offline();
+}
+
 void gi_thread_ends(void) {
-    if (rcu_registered) {
+    if (this_reader != NULL) {
         gi_rcu_unregister();
-        rcu_registered = false;
+        this_reader = NULL;
+    }
+}
+
+/* --- attach, detach --------------------------------------------------------------------------- */
+
+static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
+    for (;;) {
+        if (gi_world_is_free()) {
+            if (!enter(state, from, GI_ATTACHED)) {
+                return false;
+            }
+            if (gi_likely(gi_world_is_free())) {
+                gi_thread_online(state);
+                return true;
+            }
+            leave_attached(state, from);
+            continue;
+        }
+        gi_gil *gil = &state->registry->gil;
+        if (gi_thread_status(state) != from) {
+            return false;
+        }
+        gi_gil_take(gil, &state->asked, early);
+        uint32_t status = gi_load_relaxed(&state->status); /* relaxed: ordered by the lock */
+        if (gi_likely(status == from && !gi_world_is_free())) {
+            gi_store_relaxed(&state->status, GI_ATTACHED); /* relaxed: ordered by the lock */
+            return true;
+        }
+        gi_gil_drop(gil);
+        if ((status & ~(uint32_t)GI_STOP) != from) {
+            return false;
+        }
+        if ((status & GI_STOP) !=
+            0) { /* of an interpreter that was made in a stopped world: the stopper lacks its lock */
+            gi_world_wait();
+        }
     }
 }
 
 bool gi_thread_attach(gi_thread_state *state) {
-    gi_registry *registry = state->registry;
-    if (gi_registry_is_free(registry)) {
-        uint32_t status = GI_DETACHED;
-        /* order(attach): acquire; pairs with release in gi_thread_detach(). */
-        if (!gi_cas_acquire(&state->status, &status, GI_ATTACHED)) {
-            return false;
-        }
-        go_online();
-    } else {
-        if (gi_load_relaxed(&state->status) != GI_DETACHED) { /* relaxed: wrong use if it can be attached now */
-            return false;
-        }
-        gi_gil_take(&registry->gil, &state->asked, state->early);
-        if (gi_load_relaxed(&state->status) != GI_DETACHED) { /* relaxed: ordered by the lock */
-            gi_gil_drop(&registry->gil);
-            return false;
-        }
-        gi_store_relaxed(&state->status, GI_ATTACHED); /* relaxed: ordered by the lock */
+    if (gi_unlikely(!come_in(state, GI_DETACHED, state->early))) {
+        return false;
     }
+    if (gi_unlikely(this_thread == 0)) {
+        this_thread = (int)syscall(SYS_gettid);
+    }
+    gi_store_relaxed(&state->thread, this_thread);
+    gi_store_relaxed(&state->where, NULL);
     return true;
 }
 
 void gi_thread_detach(gi_thread_state *state) {
-    gi_registry *registry = state->registry;
-    gi_assert(gi_load_relaxed(&state->status) == GI_ATTACHED); /* relaxed: only this thread changes it now */
+    gi_assert(gi_thread_status(state) == GI_ATTACHED);
     state->early = true;
-    if (gi_registry_is_free(registry)) {
+    if (gi_world_is_free()) {
         gi_rcu_offline();
-        /* order(attach): release; pairs with acquire in gi_thread_attach(). */
-        gi_store_release(&state->status, GI_DETACHED);
+        leave_attached(state, GI_DETACHED);
     } else {
         gi_store_relaxed(&state->status, GI_DETACHED); /* relaxed: ordered by the lock */
-        gi_gil_drop(&registry->gil);
+        gi_gil_drop(&state->registry->gil);
     }
 }
 
 void gi_thread_detach_ended(gi_thread_state *state) {
     gi_assert(state->registry->gil.outer.acquire != NULL);
-    gi_store_relaxed(&state->status, GI_DETACHED); /* relaxed: the state is deleted next, by this thread */
+    /* relaxed: the state is deleted next, by this thread */
+    gi_fetch_and_relaxed(&state->status, ~(uint32_t)GI_ATTACHED);
 }
 
-uint32_t gi_thread_safepoint(gi_thread_state *state) {
-    uint32_t asked = gi_fetch_and_relaxed(&state->asked.bits, 0); /* relaxed: hints */
-    if (gi_registry_is_free(state->registry)) {
-        gi_rcu_quiescent();
-    } else if ((asked & GI_ASKED_DROP) != 0) {
-        gi_gil_yield(&state->registry->gil, &state->asked);
+/* --- safepoint -------------------------------------------------------------------------------- */
+
+void gi_thread_yield(gi_thread_state *state) {
+    gi_gil *gil = &state->registry->gil;
+    gi_assert(gi_thread_status(state) == GI_ATTACHED);
+    if (gil->outer.acquire != NULL) {
+        return;
     }
-    return asked & ~(uint32_t)GI_ASKED_DROP;
+    gi_store_relaxed(&state->status, GI_PARKED); /* relaxed: ordered by the lock */
+    gi_gil_yield(gil, &state->asked);
+    if (gi_likely(!gi_world_is_free())) {
+        gi_store_relaxed(&state->status, GI_ATTACHED); /* relaxed: ordered by the lock */
+        return;
+    }
+    gi_gil_drop(gil);
+    bool in = come_in(state, GI_PARKED, false);
+    gi_assert(in);
+    (void)in;
+}
+
+void gi_thread_park(gi_thread_state *state) {
+    gi_assert(gi_thread_status(state) == GI_ATTACHED);
+    if (gi_world_is_free()) {
+        gi_rcu_offline();
+        leave_attached(state, GI_PARKED);
+    } else {
+        gi_store_relaxed(&state->status, GI_PARKED); /* relaxed: ordered by the lock */
+        gi_gil_drop(&state->registry->gil);
+    }
+    gi_world_wait();
+    bool in = come_in(state, GI_PARKED, true);
+    gi_assert(in);
+    (void)in;
+}
+
+void gi_registry_ask(gi_registry *registry, uint32_t bits) {
+    gi_mutex_lock(&registry->mutex);
+    for (gi_thread_state *state = registry->first; state != NULL; state = state->next) {
+        if (gi_thread_status(state) == GI_ATTACHED) {
+            gi_fetch_or_relaxed(&state->asked.bits, bits); /* relaxed: hints */
+        }
+    }
+    gi_mutex_unlock(&registry->mutex);
 }
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
+void gi_registry_init(gi_registry *registry) {
+    gi_mutex_init(&registry->gil.queue, GI_RANK_LOCK_QUEUE);
+    gi_mutex_init(&registry->mutex, GI_RANK_REGISTRY);
+    gi_store_relaxed(&registry->gil.ripe_at, UINT64_MAX);
+    gi_store_relaxed(&registry->gil.interval_ns, GI_GIL_DEFAULT_INTERVAL_NS);
+}
+
 static void list_locked(gi_thread_state *state, gi_registry *registry) {
-    gi_store_relaxed(&state->asked.bits, 0);       /* relaxed: a late request is harmless, a lost one is repeated */
-    gi_store_relaxed(&state->status, GI_DETACHED); /* relaxed: published by whoever hands the state on */
+    gi_store_relaxed(&state->asked.bits, 0); /* relaxed: a late request is harmless, a lost one is repeated */
+    /* relaxed: published by whoever hands the state on */
+    gi_store_relaxed(&state->status, registry->stopped ? GI_STOP : GI_DETACHED);
     state->early = false;
     state->registry = registry;
     gi_counter_add(&registry->count, 1);
@@ -145,6 +249,21 @@ void gi_thread_state_init(gi_thread_state *state, gi_registry *registry) {
     gi_mutex_unlock(&registry->mutex);
 }
 
+gi_end gi_thread_begin_end(gi_thread_state *state) {
+    uint32_t status = gi_world_is_mine() ? GI_STOP : GI_DETACHED;
+    /* order(attach): acquire; pairs with release in leave(). */
+    /* order(world-start): acquire; pairs with release in gi_start(). */
+    if (gi_cas_acquire(&state->status, &status, status | GI_ENDING)) {
+        return GI_END_BEGUN;
+    }
+    return (status & ~(uint32_t)GI_STOP) == GI_DETACHED ? GI_END_STOPPED : GI_END_ATTACHED;
+}
+
+void gi_thread_begin_end_after_fork(gi_thread_state *state) {
+    /* relaxed: the child has one thread */
+    gi_store_relaxed(&state->status, GI_ENDING | (gi_world_is_mine() ? GI_STOP : 0u));
+}
+
 void gi_thread_state_fini(gi_thread_state *state, bool keep) {
     gi_registry *registry = state->registry;
     gi_mutex_lock(&registry->mutex);
@@ -153,26 +272,31 @@ void gi_thread_state_fini(gi_thread_state *state, bool keep) {
         state->next->prev = state->prev;
     }
     *(state->prev != NULL ? &state->prev->next : &registry->first) = state->next;
+    bool awaited = leave(state, GI_ENDING, GI_DETACHED); /* under the mutex: from here it may be used again */
     if (keep) {
         state->next = registry->spare;
         registry->spare = state;
     }
     gi_mutex_unlock(&registry->mutex);
+    if (awaited && !gi_world_is_mine()) {
+        gi_world_left();
+    }
 }
 
 /* --- fork ------------------------------------------------------------------------------------- */
 
-void gi_registry_before_fork(gi_registry *registry) { gi_mutex_lock(&registry->mutex); }
+void gi_registry_before_fork(gi_registry *registry) { gi_mutex_lock_each(&registry->mutex); }
 
-void gi_registry_after_fork(gi_registry *registry) { gi_mutex_unlock(&registry->mutex); }
+void gi_registry_after_fork(gi_registry *registry) { gi_mutex_unlock_each(&registry->mutex); }
 
-void gi_registry_lock_before_fork(gi_registry *registry) { gi_mutex_lock(&registry->gil.queue); }
+void gi_registry_lock_before_fork(gi_registry *registry) { gi_mutex_lock_each(&registry->gil.queue); }
 
-void gi_registry_lock_after_fork(gi_registry *registry) { gi_mutex_unlock(&registry->gil.queue); }
+void gi_registry_lock_after_fork(gi_registry *registry) { gi_mutex_unlock_each(&registry->gil.queue); }
 
-void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state) {
-    gi_rcu_after_fork_child(rcu_registered);
-    if (!gi_registry_is_free(registry) && registry->gil.outer.acquire == NULL) {
-        gi_gil_after_fork_child(&registry->gil, state != NULL ? &state->asked : NULL);
+void gi_registry_after_fork_child(gi_registry *registry, gi_asked *holder) {
+    if (registry->gil.outer.acquire == NULL) {
+        gi_gil_after_fork_child(&registry->gil, holder);
     }
 }
+
+void gi_thread_after_fork_child(void) { this_thread = 0; }

@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * thread_state.h [L1] - the registry of thread states, and how a thread attaches and detaches.
+ * thread_state.h [L1] - the registry of thread states, and how a thread attaches, parks and detaches.
  *
- *            init             attach                     fini
- *   (none) ------> DETACHED <--------> ATTACHED        DETACHED ------> (none)
- *                            detach
+ *                attach                          park
+ *        0  <-------------->  ATTACHED  <-------------------->  PARKED     STOP  set beside any of them by the stopper
+ *        |      detach                          unpark                           (stop.h): nothing becomes ATTACHED or
+ *        +--- begin_end --> ENDING --- fini --> 0, spare                         ENDING while it is set
  *
- *   Attached in gil mode: holds the lock (or the runtime's own one), offline for liburcu: nobody else runs, so a grace
- *   period is over at once.  Attached in GIL-free mode: online; detached is offline.
+ *   Attached in gil mode: holds the lock (or the runtime's own one), offline for liburcu.  Attached in GIL-free mode:
+ *   online; detached and parked are offline.  A parked thread is at a safepoint and comes back: it waits for the lock,
+ *   or for the world to start.
  *   A state belongs to no operating-system thread while it is detached: it may be attached by another than before.
+ *
+ *   Each step into ATTACHED or ENDING is a compare-and-swap that expects STOP to be clear, each step out of them sees
+ *   STOP if it is set; so the stopper's one read-modify-write of a status decides.  In gil mode ATTACHED and PARKED are
+ *   plain stores: only the holder of the lock makes them, and a stopper holds it.  The mode may change on the way in,
+ *   so it is looked at again when in; whoever is in keeps it from changing.
  *
  *   The caller supplies the storage, once: it is never given back to the system (gil.h: gi_asked), but kept as spare
  *   and used again.
  *   Locks   registry.mutex (GI_RANK_REGISTRY) for the lists.
- *   Orders  attach: a state detached in one thread and attached in another (GIL-free mode; in gil mode the lock does
- *           it).
+ *   Orders  attach: what was done by way of a state, in GIL-free mode, is seen by who has it next, the stopper included
+ *           (in gil mode the lock does it).  world-start: what the stopper did is seen by who gets in after it.
  */
 #ifndef GI_THREAD_STATE_H
 #define GI_THREAD_STATE_H
@@ -24,16 +31,21 @@
 #include "concurrency/atomic.h"
 #include "concurrency/gil.h"
 #include "concurrency/mutex.h"
+#include "concurrency/rcu.h"
+#include "concurrency/world.h"
 
-enum { GI_DETACHED = 0, GI_ATTACHED = 1 };
+enum { GI_DETACHED = 0, GI_ATTACHED = 1, GI_PARKED = 2, GI_ENDING = 4, GI_STOP = 8 };
 
 struct gi_registry;
 
 typedef struct gi_thread_state {
     gi_asked asked;
-    gi_atomic(uint32_t) status;   /* atomic, order(attach): GI_DETACHED, GI_ATTACHED */
-    bool early;                   /* owner-only: it detached of its own accord, so it goes first when it returns */
-    struct gi_registry *registry; /* constant after init */
+    gi_atomic(uint32_t) status;    /* atomic, order(attach), order(world-start) */
+    bool early;                    /* owner-only: it detached of its own accord, so it goes first when it returns */
+    struct gi_registry *registry;  /* constant after init */
+    gi_rcu_reader reader;          /* owner-only: of the thread that is attached, GIL-free mode */
+    gi_atomic(const void *) where; /* relaxed: the caller of its last safepoint since it attached; for reports */
+    gi_atomic(int) thread;         /* relaxed: the kernel's number of the thread that attached last; for reports */
     struct gi_thread_state *next, *prev; /* guarded by registry.mutex */
     uint64_t number;                     /* constant after init: 1, 2, ... in order of birth */
 } gi_thread_state;
@@ -41,38 +53,62 @@ typedef struct gi_thread_state {
 typedef struct gi_registry {
     gi_gil gil;
     gi_mutex mutex;
-    gi_thread_state *first, *spare;    /* guarded by mutex; spare ones are linked by next */
-    gi_counter count, ever;            /* guarded by mutex; read by anyone */
-    gi_atomic(uint32_t) free_threaded; /* relaxed: constant after the first thread state; 1: GIL-free mode */
+    gi_thread_state *first, *spare; /* guarded by mutex; spare ones are linked by next */
+    gi_counter count, ever;         /* guarded by mutex; read by anyone */
+    bool stopped;                   /* guarded by mutex: states are born with GI_STOP */
+    bool held;                      /* the stopper's: it holds the lock without being attached here */
+    struct gi_registry *next;       /* constant once listed (stop.h) */
 } gi_registry;
 
 /* A registry without states; constant, so that it is there before any code has run. */
 #define GI_REGISTRY_INIT \
     { .gil = GI_GIL_INIT, .mutex = GI_MUTEX_INIT(GI_RANK_REGISTRY) }
+/* The same, in zeroed memory. */
+void gi_registry_init(gi_registry *registry);
 
-static inline bool gi_registry_is_free(const gi_registry *registry) {
-    return gi_load_relaxed(&registry->free_threaded) != 0;
+/* The status without the stopper's bit. */
+static inline uint32_t gi_thread_status(const gi_thread_state *state) {
+    return gi_load_relaxed(&state->status) & ~(uint32_t)GI_STOP; /* relaxed: the caller's own, or it is wrong use */
 }
 
 /* A spare state, detached and in the registry again, or NULL. */
 gi_thread_state *gi_thread_state_reuse(gi_registry *registry);
 /* New storage, zeroed: a detached state in the registry. */
 void gi_thread_state_init(gi_thread_state *state, gi_registry *registry);
-/* Takes a detached state out of the registry; it is spare, or lost (`keep` false). */
+/* Before a detached state is deleted: from here on it cannot be attached.  At once: it has begun; or not yet, since
+   another thread has stopped the world: park, or gi_world_wait(), and try again; or the state is not detached. */
+typedef enum { GI_END_BEGUN, GI_END_STOPPED, GI_END_ATTACHED } gi_end;
+gi_end gi_thread_begin_end(gi_thread_state *state);
+/* The same in the child of a fork, for a state of a thread that the child lacks, whatever its status. */
+void gi_thread_begin_end_after_fork(gi_thread_state *state);
+/* Takes an ending state out of the registry; it is spare, or lost (`keep` false). */
 void gi_thread_state_fini(gi_thread_state *state, bool keep);
 
-/* Attaches this operating-system thread by `state`; waits for the lock in gil mode.  False, at once, if `state` is
-   attached already. */
+/* Attaches this operating-system thread by `state`; waits while the world is stopped, and for the lock in gil mode.
+   False, at once, if `state` is attached already. */
 bool gi_thread_attach(gi_thread_state *state);
 /* The reverse, by the thread that is attached. */
 void gi_thread_detach(gi_thread_state *state);
 
+/* At a safepoint, asked to: gil mode: hands the lock to a waiter, if there is one, and waits to have it again. */
+void gi_thread_yield(gi_thread_state *state);
+/* At a safepoint: parks until the world is not stopped.  As gi_thread_yield(), it comes back in whatever mode there is
+   then. */
+void gi_thread_park(gi_thread_state *state);
+
 /* The thread ends attached by `state` under a runtime's own lock: detached, and that lock is left as it is. */
 void gi_thread_detach_ended(gi_thread_state *state);
 
-/* What gi_thread_state.asked wants at a safepoint: handles GI_ASKED_DROP, announces a quiescent state in GIL-free mode,
-   returns the other bits, cleared, for the caller to handle. */
-uint32_t gi_thread_safepoint(gi_thread_state *state);
+/* For a thread that stays attached while the mode changes: goes online, offline for liburcu. */
+void gi_thread_online(gi_thread_state *state);
+void gi_thread_offline(gi_thread_state *state);
+
+/* What the thread is asked, cleared: for the caller to handle. */
+static inline uint32_t gi_thread_take_asked(gi_thread_state *state) {
+    return gi_fetch_and_relaxed(&state->asked.bits, 0); /* relaxed: hints */
+}
+/* Asks every attached thread of the registry. */
+void gi_registry_ask(gi_registry *registry, uint32_t bits);
 
 /* In GIL-free mode each operating-system thread is known to liburcu from its first attach until it ends. */
 void gi_thread_ends(void);
@@ -82,9 +118,11 @@ void gi_registry_before_fork(gi_registry *registry);
 void gi_registry_after_fork(gi_registry *registry);
 void gi_registry_lock_before_fork(gi_registry *registry);
 void gi_registry_lock_after_fork(gi_registry *registry);
-/* In the child of a fork, by its only thread, attached by `state` (NULL: detached), after after_fork: the lock is its
-   own or free, nobody waits. */
-void gi_registry_after_fork_child(gi_registry *registry, gi_thread_state *state);
+/* In the child of a fork, by its only thread, after after_fork: nobody waits for the lock, which is held by whoever is
+   asked by `holder` (NULL: nobody). */
+void gi_registry_after_fork_child(gi_registry *registry, gi_asked *holder);
+/* The same for what this thread knows of itself. */
+void gi_thread_after_fork_child(void);
 
 /* Invariants R1 (the list is well linked), R2 (the count is its length), R3 (in gil mode with our own lock at most one
    state is attached).  0 or -1. */

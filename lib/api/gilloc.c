@@ -6,18 +6,38 @@
  */
 #include <errno.h>
 #include <gilloc/gilloc.h>
+#include <string.h>
 
 #include "lib/api/runtime.h"
 #include "lib/arena/arena.h"
+#include "lib/arena/kind.h"
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/domain.h"
 #include "lib/os/raw_alloc.h"
+
+/* --- arguments -------------------------------------------------------------------------------- */
+
+/* The kind of a domain (0 for raw, which has none); dies if there is no such domain. */
+static inline unsigned kind_of(PyMemAllocatorDomain domain, const char *function) {
+    unsigned number = (unsigned)domain;
+    if (gi_unlikely(number > PYMEM_DOMAIN_OBJ && number > gi_kind_count())) {
+        gi_fatal(function,
+                 "no such domain" GI_FACT("domain  ", "%d")
+                     GI_DO("pass a PyMemAllocatorDomain, or what gilloc_new_kind() returned"),
+                 (int)domain);
+    }
+    return number != 0 ? number - 1 : 0;
+}
+
+static _Noreturn __attribute__((cold)) void die_detached(const char *function) {
+    gi_fatal(function, "the thread is detached" GI_DO("call it between PyGILState_Ensure() and PyGILState_Release()"));
+}
 
 /* --- mode, lock, safepoint -------------------------------------------------------------------- */
 
 gilloc_mode gilloc_get_mode(void) {
     gi_runtime_ready();
-    return gi_runtime_is_free() ? GILLOC_MODE_FREE : GILLOC_MODE_GIL;
+    return gi_world_is_free() ? GILLOC_MODE_FREE : GILLOC_MODE_GIL;
 }
 
 int gilloc_set_mode(gilloc_mode mode) {
@@ -39,38 +59,172 @@ int gilloc_set_lock(const gilloc_lock *lock) {
 void gilloc_set_switch_interval(unsigned long microseconds) {
     gi_runtime_ready();
     uint64_t ns = microseconds > UINT64_MAX / 8000 ? UINT64_MAX / 8 : (uint64_t)microseconds * 1000;
-    gi_store_relaxed(&gi_main_interpreter.registry.gil.interval_ns, ns != 0 ? ns : 1000); /* relaxed: an option */
+    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+        gi_store_relaxed(&registry->gil.interval_ns, ns != 0 ? ns : 1000); /* relaxed: an option */
+    }
 }
 
 void gilloc_safepoint(void) {
     PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(state == NULL)) {
-        gi_fatal("gilloc_safepoint",
-                 "the thread is detached" GI_DO("call it between PyGILState_Ensure() and PyGILState_Release()"));
+        die_detached("gilloc_safepoint");
     }
+    gi_store_relaxed(&state->thread.where, __builtin_return_address(0));
     uint32_t asked = gi_load_relaxed(&state->thread.asked.bits); /* relaxed: hints */
-    if (gi_unlikely(asked != 0 || gi_runtime_is_free())) {
-        asked = gi_thread_safepoint(&state->thread);
-        gi_cache_safepoint(&state->cache, "gilloc_safepoint");
-        if ((asked & GI_ASKED_DRAIN) != 0) {
-            gi_cache_drain(&state->cache, "gilloc_safepoint");
+    bool quiet = !gi_world_is_free() || (gi_rcu_is_quiet(state->thread.reader) && state->cache.remote_pending == 0);
+    if (gi_unlikely(asked != 0 || !quiet)) {
+        gi_runtime_safepoint_slow(state);
+    }
+}
+
+/* --- deferred frees --------------------------------------------------------------------------- */
+
+void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
+    unsigned kind = kind_of(domain, "gilloc_retire");
+    if (gi_likely(domain != PYMEM_DOMAIN_RAW)) {
+        gi_object_retire(kind, p, gi_domain_is_known(domain) && gi_domain_is_replaced(domain));
+        return;
+    }
+    PyThreadState *state = gi_runtime_current_or_attach();
+    if (gi_unlikely(state == NULL)) {
+        die_detached("gilloc_retire");
+    }
+    if (p != NULL) {
+        gi_object_retire_raw(&state->cache, p);
+    }
+}
+
+void gilloc_reclaim(void) {
+    PyThreadState *state = gi_runtime_current_or_attach();
+    if (gi_unlikely(state == NULL)) {
+        die_detached("gilloc_reclaim");
+    }
+    int saved_errno = errno;
+    gi_runtime_reclaim(state);
+    errno = saved_errno;
+}
+
+void gilloc_set_retire_limit(size_t bytes) {
+    gi_runtime_ready();
+    gi_store_relaxed(&gi_retired_limit, bytes);
+}
+
+/* --- the stopped world ------------------------------------------------------------------------ */
+
+void gilloc_stop_the_world(void) { gi_runtime_stop("gilloc_stop_the_world"); }
+
+void gilloc_start_the_world(void) {
+    int saved_errno = errno;
+    if (gi_unlikely(!gi_start())) {
+        gi_fatal("gilloc_start_the_world", "the thread has not stopped the world" GI_DO(
+                                               "call it once for each gilloc_stop_the_world(), in the same thread"));
+    }
+    errno = saved_errno;
+}
+
+void gilloc_set_stop_deadline(unsigned long microseconds) {
+    gi_runtime_ready();
+    gi_runtime_set_stop_deadline(microseconds);
+}
+
+typedef struct walk {
+    gilloc_visitor visit;
+    void *arg;
+    unsigned kind;
+} walk;
+
+/* Every free block of the pool is in its list. */
+static int visit_pool(gi_pool *pool, uint32_t word, void *arg) {
+    const walk *work = arg;
+    if (gi_word_kind(word) != work->kind) {
+        return 0;
+    }
+    size_t size = gi_class_size(gi_word_class(word));
+    uint64_t is_free[GI_POOL_SIZE / GI_ALIGNMENT / 64] = {0};
+    for (const gi_link *link = pool->free; link != NULL; link = link->next) {
+        size_t index = (size_t)((char *)gi_pool_block(pool, link) - pool->memory) / size;
+        is_free[index / 64] |= (uint64_t)1 << index % 64;
+    }
+    int result = 0;
+    for (size_t index = 0; index < pool->carved && result == 0; index++) {
+        if ((is_free[index / 64] >> index % 64 & 1u) == 0) {
+            result = work->visit(pool->memory + index * size, size, work->arg);
         }
+    }
+    return result;
+}
+
+int gilloc_visit_blocks(PyMemAllocatorDomain domain, gilloc_visitor visit, void *arg) {
+    walk work = {visit, arg, kind_of(domain, "gilloc_visit_blocks")};
+    if (gi_unlikely(domain == PYMEM_DOMAIN_RAW)) {
+        gi_fatal("gilloc_visit_blocks", "the raw domain is the system's" GI_DO("pass another domain"));
+    }
+    gi_runtime_stop("gilloc_visit_blocks");
+    int saved_errno = errno;
+    gi_runtime_reclaim_all(NULL);
+    gi_cache_flush_all("gilloc_visit_blocks");
+    errno = saved_errno;
+    int result = gi_address_map_walk(visit_pool, &work);
+    gi_start();
+    return result;
+}
+
+/* --- kinds ------------------------------------------------------------------------------------ */
+
+int gilloc_new_kind(const char *name, unsigned flags, size_t untouched) {
+    bool wrong = name == NULL || name[0] == '\0' || strlen(name) >= GI_KIND_NAME_SIZE ||
+                 (flags & ~GILLOC_KIND_TYPE_STABLE) != 0 || untouched > GI_SMALL_MAX - sizeof(gi_link);
+    if (wrong) {
+        errno = EINVAL;
+        return -1;
+    }
+    int kind = gi_kind_make(name, untouched, (flags & GILLOC_KIND_TYPE_STABLE) != 0);
+    if (kind < 0) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return kind + 1;
+}
+
+void *gilloc_malloc(PyMemAllocatorDomain domain, size_t size) {
+    unsigned kind = kind_of(domain, "gilloc_malloc");
+    if (gi_domain_is_known(domain)) {
+        return gi_domain_malloc(domain, size);
+    }
+    return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_malloc_kind(kind, size);
+}
+
+void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
+    unsigned kind = kind_of(domain, "gilloc_calloc");
+    if (gi_domain_is_known(domain)) {
+        return gi_domain_calloc(domain, count, size);
+    }
+    bool overflow = size != 0 && count > (size_t)PY_SSIZE_T_MAX / size;
+    return gi_unlikely(overflow) ? NULL : gi_object_calloc_kind(kind, count, size);
+}
+
+void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
+    unsigned kind = kind_of(domain, "gilloc_realloc");
+    if (gi_domain_is_known(domain)) {
+        return gi_domain_realloc(domain, block, size);
+    }
+    return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_realloc_slow(kind, block, size);
+}
+
+void gilloc_free(PyMemAllocatorDomain domain, void *block) {
+    unsigned kind = kind_of(domain, "gilloc_free");
+    if (gi_domain_is_known(domain)) {
+        gi_domain_free(domain, block);
+    } else {
+        gi_object_free_kind(kind, block);
     }
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-static unsigned kind_of(PyMemAllocatorDomain domain, const char *function) {
-    if (gi_unlikely(!gi_domain_is_known(domain))) {
-        gi_fatal(function, "no such domain" GI_FACT("domain  ", "%d") GI_DO("pass a PyMemAllocatorDomain"),
-                 (int)domain);
-    }
-    return domain == PYMEM_DOMAIN_MEM ? GI_KIND_MEM : GI_KIND_OBJECT;
-}
-
 size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
     unsigned kind = kind_of(domain, "gilloc_usable_size");
-    if (gi_domain_is_replaced(domain)) {
+    if (gi_domain_is_known(domain) && gi_domain_is_replaced(domain)) {
         return 0;
     }
     if (domain == PYMEM_DOMAIN_RAW) {
@@ -81,7 +235,7 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
 
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     unsigned kind = kind_of(domain, "gilloc_free_sized");
-    if (domain == PYMEM_DOMAIN_RAW || gi_domain_is_replaced(domain)) {
+    if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || gi_domain_is_replaced(domain))) {
         gi_domain_free(domain, block);
     } else {
         gi_object_free_sized(kind, block, size, "gilloc_free_sized");
@@ -90,6 +244,8 @@ void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
 
 typedef struct purge {
     const gi_thread_cache *mine;
+    const gi_heap_group *group; /* of which the caches are the caller's to claim */
+    bool free_threaded;
     gi_pool *emptied;
 } purge;
 
@@ -97,10 +253,9 @@ static void flush_idle(gi_thread_cache *cache, void *arg) {
     purge *work = arg;
     const PyThreadState *state = gi_runtime_state_of(cache);
     /* Under a runtime's own lock a thread stays attached without it; what it does wrong then must not meet this. */
-    bool sticky = gi_runtime_has_outer_lock() &&
-                  gi_load_relaxed(&state->thread.status) != GI_DETACHED; /* relaxed: its own lock orders it */
-    if (cache != work->mine && !sticky) {
-        gi_cache_flush_idle(cache, &work->emptied, "gilloc_purge");
+    bool sticky = gi_runtime_has_outer_lock() && gi_thread_status(&state->thread) != GI_DETACHED;
+    if (cache->own.group == work->group && cache != work->mine && !sticky) {
+        gi_cache_flush_idle(cache, work->free_threaded, &work->emptied, "gilloc_purge");
     }
 }
 
@@ -108,20 +263,19 @@ size_t gilloc_purge(void) {
     gi_runtime_ready();
     uint64_t before = gi_load_relaxed(&gi_arena_stats_now.bytes_to_system); /* relaxed: a statistic */
     PyThreadState *state = gi_runtime_current();
-    bool outer = gi_runtime_has_outer_lock(), held = outer && gi_runtime_outer_held();
-    if (state != NULL && (!outer || held)) {
+    if (state != NULL && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
         gi_cache_flush(&state->cache, "gilloc_purge");
     }
-    /* In gil mode other caches are quiet for whoever holds the lock: a detached thread takes it if it is free. */
-    gi_registry *registry = &gi_main_interpreter.registry;
-    bool take = !gi_runtime_is_free() && !outer && state == NULL;
-    bool taken = take && gi_gil_try_take(&registry->gil, NULL);
     purge work = {.mine = gi_current_cache};
-    if (gi_runtime_is_free() || taken || held || (!take && !outer)) {
-        gi_cache_for_each(flush_idle, &work);
-    }
-    if (taken) {
-        gi_gil_drop(&registry->gil);
+    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+        PyInterpreterState *interpreter = gi_runtime_interpreter_of(registry);
+        gi_may_claim claim = gi_runtime_may_claim(interpreter);
+        if (claim.may) {
+            work.group = interpreter->group;
+            work.free_threaded = claim.free_threaded;
+            gi_cache_for_each(flush_idle, &work);
+        }
+        gi_runtime_claimed(interpreter, &claim);
     }
     gi_heap_release_pools(work.emptied); /* perhaps to a user's arena allocator: with no lock taken here */
     gi_arena_purge();

@@ -41,9 +41,19 @@ static void require_state(const PyThreadState *state, const char *function) {
 
 /* `state`, which is not current here, is attached nowhere. */
 static void require_detached(PyThreadState *state, const char *function) {
-    if (gi_unlikely(gi_load_relaxed(&state->thread.status) != GI_DETACHED)) { /* relaxed: wrong use if it can change */
+    if (gi_unlikely(gi_thread_status(&state->thread) != GI_DETACHED)) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("detach it there first"),
                  (void *)state);
+    }
+}
+
+static void require_interpreter(const PyInterpreterState *interp, const char *function) {
+    gi_runtime_ready();
+    if (gi_unlikely(interp != &gi_main_interpreter && !gi_runtime_is_interpreter(interp))) {
+        gi_fatal(
+            function,
+            "%p is no interpreter" GI_DO("pass PyInterpreterState_Main(), or what PyInterpreterState_New() returned"),
+            (const void *)interp);
     }
 }
 
@@ -71,7 +81,7 @@ PyGILState_STATE PyGILState_Ensure(void) {
     gi_runtime_ready();
     state = gi_runtime_gilstate();
     if (state == NULL) {
-        state = gi_runtime_new();
+        state = gi_runtime_new(&gi_main_interpreter);
         if (state == NULL) {
             gi_fatal("PyGILState_Ensure",
                      "out of memory for a new thread state" GI_DO("use PyThreadState_New(), which can say so"));
@@ -131,10 +141,8 @@ PyThreadState *PyGILState_GetThisThreadState(void) { return gi_runtime_gilstate(
 /* --- thread states ---------------------------------------------------------------------------- */
 
 PyThreadState *PyThreadState_New(PyInterpreterState *interp) {
-    if (gi_unlikely(interp != &gi_main_interpreter)) {
-        gi_fatal("PyThreadState_New", "%p is no interpreter" GI_DO("pass PyInterpreterState_Main()"), (void *)interp);
-    }
-    return gi_runtime_new();
+    require_interpreter(interp, "PyThreadState_New");
+    return gi_runtime_new(interp);
 }
 
 void PyThreadState_Clear(PyThreadState *tstate) {
@@ -190,6 +198,37 @@ PyThreadState *PyThreadState_Swap(PyThreadState *tstate) {
 PyInterpreterState *PyInterpreterState_Main(void) {
     gi_runtime_ready();
     return &gi_main_interpreter;
+}
+
+PyInterpreterState *PyInterpreterState_New(void) { return gi_runtime_new_interpreter(); }
+
+void PyInterpreterState_Clear(PyInterpreterState *interp) {
+    PyThreadState *current = require_current("PyInterpreterState_Clear");
+    require_interpreter(interp, "PyInterpreterState_Clear");
+    if (gi_unlikely(current->interpreter != interp)) {
+        gi_fatal("PyInterpreterState_Clear",
+                 "the thread is attached to another interpreter" GI_FACT("interp  ", "%p")
+                     GI_DO("attach by a thread state of the interpreter"),
+                 (void *)interp);
+    }
+    gi_runtime_stop("PyInterpreterState_Clear");
+    int saved_errno = errno; /* a user's arena allocator may be called */
+    gi_runtime_reclaim_all(interp->group);
+    gi_cache_flush_all("PyInterpreterState_Clear");
+    errno = saved_errno;
+    gi_start();
+}
+
+void PyInterpreterState_Delete(PyInterpreterState *interp) {
+    require_interpreter(interp, "PyInterpreterState_Delete");
+    PyThreadState *current = gi_runtime_current();
+    if (gi_unlikely(interp == &gi_main_interpreter || (current != NULL && current->interpreter == interp))) {
+        gi_fatal("PyInterpreterState_Delete",
+                 "interpreter %p is in use" GI_FACT("interp  ", "the %s one")
+                     GI_DO("delete one that was made, detached"),
+                 (void *)interp, interp == &gi_main_interpreter ? "main" : "current");
+    }
+    gi_runtime_delete_interpreter(interp, "PyInterpreterState_Delete");
 }
 
 PyInterpreterState *PyInterpreterState_Get(void) { return require_current("PyInterpreterState_Get")->interpreter; }

@@ -16,6 +16,7 @@
 #include "concurrency/rcu.h"
 #include "lib/arena/address_map.h"
 #include "lib/arena/arena.h"
+#include "lib/arena/kind.h"
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/domain.h"
 #include "lib/os/os_memory.h"
@@ -30,14 +31,14 @@
 #define DEFAULT_RESERVE ((size_t)64 << 30)
 #endif
 
-struct _is gi_main_interpreter = {.registry = GI_REGISTRY_INIT};
+struct _is gi_main_interpreter = {.registry = GI_REGISTRY_INIT, .group = &gi_main_group};
 gi_atomic(uint32_t) gi_runtime_is_ready;
 __thread gi_this_thread gi_this;
 
 static gi_mutex runtime_mutex = GI_MUTEX_INIT(GI_RANK_RUNTIME);
 static pthread_key_t ends_key; /* constant once ready */
 
-static gi_registry *registry(void) { return &gi_main_interpreter.registry; }
+static gi_registry *main_registry(void) { return &gi_main_interpreter.registry; }
 
 /* --- first use -------------------------------------------------------------------------------- */
 
@@ -52,18 +53,33 @@ static bool read_gil_option(void) {
     return value[0] == '0';
 }
 
-static size_t read_reserve_option(void) {
-    const char *value = getenv("GILLOC_RESERVE");
+/* A number of `unit`, the value of an environment variable; `otherwise` if there is none. */
+static uint64_t read_number(const char *variable, const char *value, const char *unit, uint64_t otherwise) {
     if (value == NULL || value[0] == '\0') {
-        return DEFAULT_RESERVE;
+        return otherwise;
     }
     char *end = NULL;
     errno = 0;
-    unsigned long long bytes = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || bytes > (unsigned long long)PY_SSIZE_T_MAX) {
-        gi_fatal_input("GILLOC_RESERVE", "must be a number of bytes, not \"%.100s\"", value);
+    unsigned long long number = strtoull(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number > (unsigned long long)PY_SSIZE_T_MAX) {
+        gi_fatal_input(variable, "must be a number of %s, not \"%.100s\"", unit, value);
     }
-    return (size_t)bytes;
+    return number;
+}
+
+void gi_runtime_set_stop_deadline(uint64_t microseconds) {
+    uint64_t most = UINT64_MAX / 8000;
+    gi_store_relaxed(&gi_the_world.deadline_ns, (microseconds < most ? microseconds : most) * 1000);
+}
+
+static void read_options(void) {
+    gi_store_relaxed(&gi_the_world.free_threaded, read_gil_option()); /* relaxed: published by is_ready */
+    uint64_t limit = gi_load_relaxed(&gi_retired_limit);              /* relaxed: the default */
+    limit = read_number("GILLOC_RETIRE_LIMIT", getenv("GILLOC_RETIRE_LIMIT"), "bytes", limit);
+    gi_store_relaxed(&gi_retired_limit, limit);
+    const char *deadline = getenv("GILLOC_STOP_DEADLINE");
+    gi_runtime_set_stop_deadline(read_number("GILLOC_STOP_DEADLINE", deadline, "microseconds", 0));
+    gi_address_map_init(read_number("GILLOC_RESERVE", getenv("GILLOC_RESERVE"), "bytes", DEFAULT_RESERVE));
 }
 
 static void thread_ends(void *unused);
@@ -76,9 +92,9 @@ void gi_runtime_ready_slow(void) {
     }
     int saved_errno = errno;
     gi_mutex_lock(&runtime_mutex);
-    if (gi_load_relaxed(&gi_runtime_is_ready) == 0) {                    /* relaxed: under runtime_mutex */
-        gi_store_relaxed(&registry()->free_threaded, read_gil_option()); /* relaxed: published by is_ready */
-        gi_address_map_init(read_reserve_option());
+    if (gi_load_relaxed(&gi_runtime_is_ready) == 0) { /* relaxed: under runtime_mutex */
+        read_options();
+        gi_registry_list(main_registry());
         if (pthread_key_create(&ends_key, thread_ends) != 0) {
             gi_fatal("first use", "no thread-specific key is left" GI_DO("call it before other libraries use them up"));
         }
@@ -90,6 +106,113 @@ void gi_runtime_ready_slow(void) {
     errno = saved_errno;
 }
 
+/* --- deferred frees, parking ------------------------------------------------------------------ */
+
+static void free_retired(unsigned domain, void *block) {
+    if (domain < GI_DOMAINS) {
+        gi_domain_free((PyMemAllocatorDomain)domain, block);
+    } else {
+        gi_object_free_kind(domain - 1, block);
+    }
+}
+
+void gi_runtime_reclaim(PyThreadState *state) {
+    gi_retired_reclaim(&state->cache.retired, state->cache.own.group, gi_world_is_free(), free_retired);
+}
+
+/* For a cache that is no thread's: it becomes this thread's for the time in which its batch, and what its group has,
+   is freed. */
+static void act_for(gi_thread_cache *cache, bool wait) {
+    gi_thread_cache *mine = gi_current_cache;
+    bool free_threaded = gi_world_is_free();
+    if (cache != mine) {
+        gi_cache_attach(cache, free_threaded);
+    }
+    gi_retired_reclaim(&cache->retired, cache->own.group, wait, free_retired);
+    if (cache != mine) {
+        gi_cache_detach(cache, free_threaded, "reclaim");
+        gi_current_cache = mine;
+    }
+}
+
+static void reclaim_in_stopped_world(gi_thread_cache *cache, void *arg) {
+    const gi_heap_group *group = cache->own.group, *only = arg;
+    bool any = cache->retired.chunks != NULL || gi_load_relaxed(&group->waiting) != 0; /* relaxed: a statistic */
+    if (any && !cache->own.lost && (only == NULL || only == group)) {
+        act_for(cache, false);
+    }
+}
+
+void gi_runtime_reclaim_all(const gi_heap_group *group) {
+    gi_assert(gi_world_is_mine());
+    gi_cache_for_each(reclaim_in_stopped_world, (void *)(uintptr_t)group);
+}
+
+/* At a safepoint: out by `wait`, which returns when the thread is in again, perhaps in another mode. */
+static void come_back(PyThreadState *state, void (*wait)(gi_thread_state *thread)) {
+    gi_cache_detach(&state->cache, gi_world_is_free(), "gilloc_safepoint");
+    wait(&state->thread);
+    gi_cache_attach(&state->cache, gi_world_is_free());
+}
+
+void gi_runtime_safepoint_slow(PyThreadState *state) {
+    int saved_errno = errno; /* a user's arena allocator may be called */
+    uint32_t asked = gi_thread_take_asked(&state->thread);
+    if ((asked & GI_ASKED_RECLAIM) != 0) {
+        gi_runtime_reclaim(state);
+    }
+    if (gi_world_is_free()) {
+        gi_rcu_quiescent();
+        gi_cache_safepoint(&state->cache, "gilloc_safepoint");
+        if ((asked & GI_ASKED_DRAIN) != 0) {
+            gi_cache_drain(&state->cache, "gilloc_safepoint");
+        }
+        if ((asked & GI_ASKED_STOP) != 0 && !gi_world_is_mine()) {
+            come_back(state, gi_thread_park);
+        }
+    } else if ((asked & GI_ASKED_DROP) != 0 && !gi_world_is_mine()) {
+        come_back(state, gi_thread_yield);
+    }
+    errno = saved_errno;
+}
+
+void gi_runtime_stop(const char *function) {
+    PyThreadState *state = gi_runtime_current_or_attach();
+    if (gi_unlikely(gi_runtime_has_outer_lock() && (state == NULL || !gi_runtime_outer_held()))) {
+        gi_fatal(function, "the world can only be stopped by a thread that holds the runtime's lock" GI_DO(
+                               "take the lock first"));
+    }
+    int saved_errno = errno;
+    while (!gi_try_stop(state != NULL ? &state->thread : NULL, function)) {
+        if (state != NULL) {
+            come_back(state, gi_thread_park);
+        } else {
+            gi_world_wait();
+        }
+    }
+    errno = saved_errno;
+}
+
+gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter) {
+    gi_may_claim claim = {.free_threaded = gi_world_is_free()};
+    const PyThreadState *state = gi_runtime_current();
+    if (gi_runtime_has_outer_lock()) {
+        claim.may = gi_runtime_outer_held();
+    } else if (claim.free_threaded || gi_world_is_mine() || (state != NULL && state->interpreter == interpreter)) {
+        claim.may = true; /* in gil mode the caller holds the lock, which keeps the mode as it is */
+    } else {
+        claim.may = claim.taken = gi_gil_try_take(&interpreter->registry.gil, NULL);
+        claim.free_threaded = gi_world_is_free(); /* it may have changed before the lock was taken */
+    }
+    return claim;
+}
+
+void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim) {
+    if (claim->taken) {
+        gi_gil_drop(&interpreter->registry.gil);
+    }
+}
+
 /* --- thread states ---------------------------------------------------------------------------- */
 
 static PyThreadState *state_of(gi_thread_state *thread) {
@@ -97,37 +220,67 @@ static PyThreadState *state_of(gi_thread_state *thread) {
 }
 
 /* A state in new memory, which is never given back, so nothing may fail once there is some. */
-static PyThreadState *state_new(void) {
+static PyThreadState *state_new(PyInterpreterState *interpreter) {
     gi_mutex_lock(&runtime_mutex);
     bool number_left = gi_heap_last_number() < GI_HEAP_NUMBERS - 2;
     PyThreadState *state = number_left ? gi_os_meta_alloc(sizeof(struct _ts)) : NULL;
     if (state != NULL) {
-        bool numbered = gi_cache_init(&state->cache, &state->thread.asked);
+        bool numbered = gi_cache_init(&state->cache, interpreter->group, &state->thread.asked);
         gi_assert(numbered);
         (void)numbered;
-        gi_thread_state_init(&state->thread, registry());
+        state->interpreter = interpreter;
+        gi_thread_state_init(&state->thread, &interpreter->registry);
     }
     gi_mutex_unlock(&runtime_mutex);
     return state;
 }
 
-PyThreadState *gi_runtime_new(void) {
+PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
     gi_runtime_ready();
-    gi_thread_state *reused = gi_thread_state_reuse(registry());
-    PyThreadState *state = reused != NULL ? state_of(reused) : state_new();
+    gi_thread_state *reused = gi_thread_state_reuse(&interpreter->registry);
+    PyThreadState *state = reused != NULL ? state_of(reused) : state_new(interpreter);
     if (state == NULL) {
         return NULL;
     }
-    state->interpreter = &gi_main_interpreter;
     state->ensured = 0;
     state->made_by_ensure = false;
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
     return state;
 }
 
+static _Noreturn __attribute__((cold)) void die_attached(const PyThreadState *state, const char *function) {
+    gi_fatal(function, "thread state %p is attached in another thread" GI_DO("detach it there first"),
+             (const void *)state);
+}
+
+/* A state leaves its batch to its interpreter. */
+static void leave_retired(PyThreadState *state, bool detached) {
+    gi_heap_group *group = state->cache.own.group;
+    gi_retired_leave(&state->cache.retired, group);
+    if (gi_retired_is_due(group)) {
+        if (detached && gi_world_is_free()) {
+            act_for(&state->cache, true);
+        } else {
+            gi_registry_ask(state->thread.registry, GI_ASKED_RECLAIM);
+        }
+    }
+}
+
 void gi_runtime_delete(PyThreadState *state, const char *function) {
-    int saved_errno = errno;               /* a user's arena allocator may be called */
+    int saved_errno = errno; /* a user's arena allocator may be called */
+    PyThreadState *mine = gi_runtime_current();
+    for (gi_end end; (end = gi_thread_begin_end(&state->thread)) != GI_END_BEGUN;) {
+        if (end == GI_END_ATTACHED) {
+            die_attached(state, function);
+        }
+        if (mine != NULL) {
+            come_back(mine, gi_thread_park);
+        } else {
+            gi_world_wait();
+        }
+    }
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
+    leave_retired(state, mine == NULL);
     gi_cache_end(&state->cache, function);
     gi_thread_state_fini(&state->thread, true);
     errno = saved_errno;
@@ -141,12 +294,19 @@ PyThreadState *gi_runtime_gilstate(void) {
 
 /* --- attach and detach ------------------------------------------------------------------------ */
 
+static _Noreturn __attribute__((cold)) void die_in_stopped_world(const char *function) {
+    gi_fatal(function, "the thread has stopped the world" GI_DO("call gilloc_start_the_world() first"));
+}
+
 void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
         gi_fatal(function,
                  "non-NULL old thread state" GI_FACT("state   ", "%p is current already")
                      GI_DO("detach first, by PyEval_SaveThread(), or use PyThreadState_Swap()"),
                  (void *)gi_runtime_current());
+    }
+    if (gi_unlikely(gi_world_is_mine())) {
+        die_in_stopped_world(function);
     }
     if (gi_unlikely(!gi_this.ends_known)) {
         int saved_errno = errno;
@@ -160,9 +320,12 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                  (void *)state);
     }
-    gi_cache_attach(&state->cache, gi_runtime_is_free());
+    gi_cache_attach(&state->cache, gi_world_is_free());
+    if (gi_unlikely(gi_retired_is_due(state->cache.own.group))) {
+        gi_fetch_or_relaxed(&state->thread.asked.bits, GI_ASKED_RECLAIM); /* relaxed: a word to oneself */
+    }
     if (gi_unlikely(gi_this.gilstate != state)) {
-        if (gi_runtime_gilstate() == NULL) {
+        if (gi_runtime_gilstate() == NULL && state->interpreter == &gi_main_interpreter) {
             gi_this.gilstate = state;
         }
     }
@@ -172,16 +335,24 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
 }
 
 void gi_runtime_detach(PyThreadState *state, const char *function) {
-    bool free_threaded = gi_runtime_is_free();
-    int saved_errno = free_threaded ? errno : 0; /* a user's arena allocator may be called */
+    bool free_threaded = gi_world_is_free();
+    int saved_errno = errno; /* a user's arena allocator may be called */
+    if (gi_unlikely(gi_world_is_mine())) {
+        die_in_stopped_world(function);
+    }
+    uint32_t asked = gi_load_relaxed(&state->thread.asked.bits); /* relaxed: of the bits, one is a word to oneself */
+    if (gi_unlikely((asked & GI_ASKED_RECLAIM) != 0)) {
+        gi_fetch_and_relaxed(&state->thread.asked.bits, ~(uint32_t)GI_ASKED_RECLAIM);
+        gi_runtime_reclaim(state);
+    }
     gi_cache_detach(&state->cache, free_threaded, function);
     gi_thread_detach(&state->thread);
     if (free_threaded) {
         if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
             gi_thread_ends();
         }
-        errno = saved_errno;
     }
+    errno = saved_errno;
 }
 
 /* The thread ends: a destructor of its thread-specific key.  Other destructors may attach again afterwards; then this
@@ -191,6 +362,9 @@ static void thread_ends(void *unused) {
     gi_this.ends_known = false;
     gi_this.ended = true;
     PyThreadState *state = gi_runtime_current();
+    if (gi_world_is_mine()) {
+        die_in_stopped_world("thread exit");
+    }
     if (state != NULL) {
         if (!gi_runtime_has_outer_lock()) {
             gi_fatal("thread exit",
@@ -203,7 +377,7 @@ static void thread_ends(void *unused) {
     }
     state = gi_runtime_gilstate();
     if (state != NULL && state->made_by_ensure) {
-        if (gi_load_relaxed(&state->thread.status) != GI_DETACHED) { /* relaxed: wrong use if it can change */
+        if (gi_thread_status(&state->thread) != GI_DETACHED) {
             gi_fatal("thread exit",
                      "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                      (void *)state);
@@ -220,7 +394,11 @@ static void thread_ends(void *unused) {
 static int before_first_state(bool (*change)(const void *arg), const void *arg) {
     gi_runtime_ready();
     gi_mutex_lock(&runtime_mutex);
-    bool done = gi_load_relaxed(&registry()->ever) == 0 && change(arg); /* relaxed: a counter */
+    bool made = false;
+    for (const gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+        made |= gi_load_relaxed(&registry->ever) != 0; /* relaxed: a counter */
+    }
+    bool done = !made && change(arg);
     gi_mutex_unlock(&runtime_mutex);
     if (!done) {
         errno = EBUSY;
@@ -233,19 +411,48 @@ static bool change_mode(const void *arg) {
     if (mode == GILLOC_MODE_FREE && gi_runtime_has_outer_lock()) {
         return false;
     }
-    gi_store_relaxed(&registry()->free_threaded, mode == GILLOC_MODE_FREE); /* relaxed: no thread has attached yet */
+    gi_store_relaxed(&gi_the_world.free_threaded, mode == GILLOC_MODE_FREE); /* relaxed: no thread has attached yet */
     return true;
 }
 
-int gi_runtime_set_mode(gilloc_mode mode) { return before_first_state(change_mode, &mode); }
+/* By the stopper, attached by `state`. */
+static void switch_mode(PyThreadState *state, bool free_threaded) {
+    gi_cache_detach(&state->cache, !free_threaded, "gilloc_set_mode");
+    gi_stop_set_mode(&state->thread, free_threaded);
+    if (!free_threaded) {
+        gi_cache_share_all("gilloc_set_mode");
+    }
+    gi_cache_attach(&state->cache, free_threaded);
+}
+
+int gi_runtime_set_mode(gilloc_mode mode) {
+    gi_runtime_ready();
+    PyThreadState *state = gi_runtime_current();
+    if (state == NULL) {
+        return before_first_state(change_mode, &mode);
+    }
+    bool free_threaded = mode == GILLOC_MODE_FREE;
+    if (free_threaded && gi_runtime_has_outer_lock()) {
+        errno = EBUSY;
+        return -1;
+    }
+    int saved_errno = errno;
+    gi_runtime_stop("gilloc_set_mode");
+    if (free_threaded != gi_world_is_free()) {
+        switch_mode(state, free_threaded);
+    }
+    gi_start();
+    errno = saved_errno;
+    return 0;
+}
 
 static bool change_lock(const void *arg) {
     const gilloc_lock *lock = arg;
-    if (lock != NULL && gi_runtime_is_free()) {
+    if (lock != NULL && (gi_world_is_free() || gi_registry_first()->next != NULL)) {
         return false;
     }
-    registry()->gil.outer = lock != NULL ? (gi_outer_lock){lock->ctx, lock->acquire, lock->release, lock->held}
-                                         : (gi_outer_lock){NULL, NULL, NULL, NULL};
+    main_registry()->gil.outer = lock != NULL ? (gi_outer_lock){lock->ctx, lock->acquire, lock->release, lock->held}
+                                              : (gi_outer_lock){NULL, NULL, NULL, NULL};
     return true;
 }
 
@@ -260,7 +467,7 @@ PyThreadState *gi_runtime_attach_itself(void) {
     }
     PyThreadState *state = gi_runtime_gilstate();
     if (state == NULL) {
-        state = gi_runtime_new();
+        state = gi_runtime_new(&gi_main_interpreter);
         if (state == NULL) {
             gi_fatal("first call of a thread", "out of memory for its thread state");
         }
@@ -292,56 +499,170 @@ const gi_object_upcalls gi_object_up = {
     .raw_free = PyMem_RawFree,
 };
 
+/* --- interpreters ----------------------------------------------------------------------------- */
+
+bool gi_runtime_is_interpreter(const PyInterpreterState *interpreter) {
+    bool found = false;
+    gi_mutex_lock(&runtime_mutex);
+    for (gi_registry *registry = gi_registry_first(); registry != NULL && !found; registry = registry->next) {
+        found = gi_runtime_interpreter_of(registry) == interpreter && !interpreter->deleted;
+    }
+    gi_mutex_unlock(&runtime_mutex);
+    return found;
+}
+
+static PyInterpreterState *spare_interpreter_locked(void) {
+    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+        if (gi_runtime_interpreter_of(registry)->deleted) {
+            return gi_runtime_interpreter_of(registry);
+        }
+    }
+    return NULL;
+}
+
+static PyInterpreterState *interpreter_new_locked(void) {
+    bool number_left = gi_heap_last_number() < GI_HEAP_NUMBERS - 2;
+    PyInterpreterState *made = number_left ? gi_os_meta_alloc(sizeof(struct _is)) : NULL;
+    gi_heap_group *group = made != NULL ? gi_os_meta_alloc(sizeof(gi_heap_group)) : NULL;
+    if (group == NULL || !gi_heap_group_init(group)) {
+        return NULL;
+    }
+    made->group = group;
+    gi_registry_init(&made->registry);
+    gi_registry_list(&made->registry);
+    return made;
+}
+
+PyInterpreterState *gi_runtime_new_interpreter(void) {
+    gi_runtime_ready();
+    PyInterpreterState *made = NULL;
+    gi_mutex_lock(&runtime_mutex);
+    if (!gi_runtime_has_outer_lock()) {
+        made = spare_interpreter_locked();
+        made = made != NULL ? made : interpreter_new_locked();
+    }
+    if (made != NULL) {
+        made->deleted = false;
+        /* relaxed: an option */
+        gi_store_relaxed(&made->registry.gil.interval_ns, gi_load_relaxed(&main_registry()->gil.interval_ns));
+    }
+    gi_mutex_unlock(&runtime_mutex);
+    return made;
+}
+
+void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *function) {
+    for (;;) {
+        gi_registry *registry = &interpreter->registry;
+        gi_mutex_lock(&registry->mutex);
+        gi_thread_state *first = registry->first;
+        gi_mutex_unlock(&registry->mutex);
+        if (first == NULL) {
+            break;
+        }
+        gi_runtime_delete(state_of(first), function);
+    }
+    gi_mutex_lock(&runtime_mutex);
+    interpreter->deleted = true;
+    gi_mutex_unlock(&runtime_mutex);
+}
+
 /* --- fork ------------------------------------------------------------------------------------- */
 
-/* Every mutex, in the order of their ranks, so that none is held by a thread that the child lacks. */
+#define FOR_EACH_REGISTRY(registry) \
+    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next)
+
+/* Stops the world, and takes every mutex in the order of their ranks, so that none is held by a thread that the child
+   lacks.  With a runtime's own lock only who holds it can stop the world. */
 void gi_runtime_before_fork(void) {
+    /* relaxed: if another thread makes the library ready meanwhile, it has not attached yet, or the child loses it */
+    if (gi_load_relaxed(&gi_runtime_is_ready) != 0 && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
+        gi_runtime_stop("fork");
+        gi_this.stopped_to_fork = true;
+    }
     gi_this.forking = true;
     gi_mutex_lock(&runtime_mutex);
     gi_domain_before_fork();
-    gi_registry_before_fork(registry());
+    gi_registry *first = gi_registry_first();
+    gi_stop_before_fork();
+    for (gi_registry *registry = first; registry != NULL; registry = registry->next) {
+        gi_registry_before_fork(registry);
+    }
+    gi_kind_before_fork();
     gi_heap_before_fork();
+    for (gi_registry *registry = first; registry != NULL; registry = registry->next) {
+        gi_heap_group_before_fork(gi_runtime_interpreter_of(registry)->group);
+    }
     gi_arena_before_fork();
     gi_address_map_before_fork();
     gi_heap_numbers_before_fork();
     gi_os_before_fork();
     gi_rcu_before_fork();
-    gi_registry_lock_before_fork(registry());
+    for (gi_registry *registry = first; registry != NULL; registry = registry->next) {
+        gi_registry_lock_before_fork(registry);
+    }
 }
 
 static void unlock_all(void) {
-    gi_registry_lock_after_fork(registry());
     gi_rcu_after_fork();
     gi_os_after_fork();
     gi_heap_numbers_after_fork();
     gi_address_map_after_fork();
     gi_arena_after_fork();
     gi_heap_after_fork();
-    gi_registry_after_fork(registry());
+    gi_kind_after_fork();
+    gi_stop_after_fork();
+    FOR_EACH_REGISTRY(registry) {
+        gi_registry_lock_after_fork(registry);
+        gi_heap_group_after_fork(gi_runtime_interpreter_of(registry)->group);
+        gi_registry_after_fork(registry);
+    }
     gi_domain_after_fork();
     gi_mutex_unlock(&runtime_mutex);
     gi_this.forking = false;
 }
 
-void gi_runtime_after_fork_parent(void) { unlock_all(); }
+static void start_after_fork(void) {
+    if (gi_this.stopped_to_fork) {
+        gi_this.stopped_to_fork = false;
+        gi_start();
+    }
+}
+
+void gi_runtime_after_fork_parent(void) {
+    unlock_all();
+    start_after_fork();
+}
+
+/* The state of a thread that the child lacks. */
+static void end_after_fork(PyThreadState *state, bool outside) {
+    gi_store_relaxed(&state->bound, NULL); /* relaxed: one thread is left */
+    gi_thread_begin_end_after_fork(&state->thread);
+    bool ended = gi_cache_end_after_fork(&state->cache, outside, "fork");
+    if (ended) {
+        gi_retired_leave(&state->cache.retired, state->cache.own.group);
+    }
+    gi_thread_state_fini(&state->thread, ended);
+}
 
 void gi_runtime_after_fork_child(void) {
     unlock_all();
     PyThreadState *mine = gi_runtime_current(), *gilstate = gi_runtime_gilstate();
-    /* Who holds our lock knows that nobody else was inside a cache; else those that were detached were not. */
-    bool alone = mine != NULL && !gi_runtime_is_free() && !gi_runtime_has_outer_lock();
-    gi_registry_after_fork_child(registry(), mine != NULL ? &mine->thread : NULL);
-    for (gi_thread_state *other = registry()->first, *next; other != NULL; other = next) {
-        next = other->next;
-        PyThreadState *state = state_of(other);
-        bool detached = gi_load_relaxed(&other->status) == GI_DETACHED; /* relaxed: one thread is left */
-        if (state != mine && !(state == gilstate && detached)) {
-            gi_store_relaxed(&state->bound, NULL); /* relaxed: one thread is left */
-            bool outside = alone || detached;
-            bool ended = gi_cache_end_after_fork(&state->cache, outside, "fork");
-            gi_thread_state_fini(other, ended);
+    /* Nobody was inside a cache in a stopped world, nor beside the holder of our lock; else those that were detached
+       were not. */
+    bool stopped = gi_this.stopped_to_fork;
+    gi_thread_after_fork_child();
+    gi_stop_after_fork_child(mine != NULL ? &mine->thread : NULL);
+    FOR_EACH_REGISTRY(registry) {
+        for (gi_thread_state *other = registry->first, *next; other != NULL; other = next) {
+            next = other->next;
+            PyThreadState *state = state_of(other);
+            bool detached = gi_thread_status(other) == GI_DETACHED;
+            if (state != mine && !(state == gilstate && detached)) {
+                end_after_fork(state, stopped || detached);
+            }
         }
     }
+    start_after_fork();
 }
 
 /* fork() without the public functions around it gets the same by handlers; with them, these have nothing to do. */
@@ -362,6 +683,9 @@ static void after_fork_parent(void) {
 }
 
 static void after_fork_child(void) {
+    if (gi_this.forking) {
+        gi_rcu_after_fork_child(); /* here in any case: before handlers of others, which may start threads */
+    }
     if (prepared_by_handler) {
         prepared_by_handler = false;
         gi_runtime_after_fork_child();

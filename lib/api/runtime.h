@@ -6,11 +6,13 @@
  *   library ready at the first call that needs it, and lends upwards calls to the layers below (gi_object_up).
  *
  *   attach   thread state -> lock (gil mode) or online (GIL-free mode) -> its cache becomes current
- *   detach   the reverse
+ *   detach   the reverse, after what has been retired above the limit was freed
  *
  *   A thread state and its cache are one piece of memory, used again by other threads and never given back.
- *   Owner   a thread state belongs to the thread attached by it, else to whoever holds its pointer.
- *   Locks   runtime (GI_RANK_RUNTIME) for first use, mode, the caller's lock.
+ *   An interpreter is a registry of thread states with its lock, and a heap group.  It is never given back either.
+ *   Owner   a thread state belongs to the thread attached by it, else to whoever holds its pointer; in a stopped world
+ *           the stopper may act for any.
+ *   Locks   runtime (GI_RANK_RUNTIME) for first use, mode, the caller's lock, new interpreters.
  *   Orders  ready: what first use has set up is seen by whoever sees that it is done.
  */
 #ifndef GI_RUNTIME_H
@@ -20,11 +22,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "concurrency/stop.h"
 #include "concurrency/thread_state.h"
 #include "lib/cache/thread_cache.h"
 
 struct _is {
     gi_registry registry;
+    gi_heap_group *group; /* constant after init */
+    bool deleted;         /* guarded by runtime: spare */
 };
 
 struct _ts {
@@ -44,6 +49,7 @@ typedef struct gi_this_thread {
     bool ends_known;         /* its end will be noticed */
     bool ended;              /* thread_ends() has run; other destructors may attach again */
     bool forking;            /* between gi_runtime_before_fork() and after: it holds every mutex */
+    bool stopped_to_fork;    /* and has stopped the world for it */
 } gi_this_thread;
 extern __thread gi_this_thread gi_this GI_INTERNAL __attribute__((tls_model("initial-exec")));
 
@@ -57,7 +63,6 @@ static inline void gi_runtime_ready(void) {
     }
 }
 
-static inline bool gi_runtime_is_free(void) { return gi_registry_is_free(&gi_main_interpreter.registry); }
 /* A runtime's own lock takes the place of ours. */
 static inline bool gi_runtime_has_outer_lock(void) { return gi_main_interpreter.registry.gil.outer.acquire != NULL; }
 /* Whether this thread holds it. */
@@ -81,15 +86,44 @@ static inline PyThreadState *gi_runtime_current_or_attach(void) {
 /* The state that PyGILState_Ensure() uses in this thread, or NULL. */
 PyThreadState *gi_runtime_gilstate(void);
 
+/* The interpreter of a registry. */
+static inline PyInterpreterState *gi_runtime_interpreter_of(gi_registry *registry) {
+    return (PyInterpreterState *)(void *)((char *)registry - offsetof(struct _is, registry));
+}
+/* A new interpreter, or NULL.  Whether `interpreter` is one, and not deleted.  Deletes one that is not the main one,
+   with its states. */
+PyInterpreterState *gi_runtime_new_interpreter(void);
+bool gi_runtime_is_interpreter(const PyInterpreterState *interpreter);
+void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *function);
+
 /* A new, detached state, or NULL when memory is out. */
-PyThreadState *gi_runtime_new(void);
-/* Ends a detached state. */
+PyThreadState *gi_runtime_new(PyInterpreterState *interpreter);
+/* Ends a state; dies if it is attached.  Waits while another thread has stopped the world. */
 void gi_runtime_delete(PyThreadState *state, const char *function);
 /* Attaches this thread, which is detached, by `state`; dies if `state` is attached. */
 void gi_runtime_attach(PyThreadState *state, const char *function);
 void gi_runtime_detach(PyThreadState *state, const char *function);
 
+/* What a safepoint does if there is anything to do. */
+void gi_runtime_safepoint_slow(PyThreadState *state);
+/* Frees what the thread has retired, and what ended ones left, after a grace period in GIL-free mode. */
+void gi_runtime_reclaim(PyThreadState *state);
+/* Stops the world, attached or not; nests. */
+void gi_runtime_stop(const char *function);
+/* In a stopped world: frees what has been retired in every thread of `group`, or of all if it is NULL. */
+void gi_runtime_reclaim_all(const gi_heap_group *group);
+
+/* Whether, and how, the caller may look into the caches of the interpreter's detached threads, by claiming them. */
+typedef struct gi_may_claim {
+    bool may;
+    bool free_threaded; /* the mode for gi_heap_claim() */
+    bool taken;         /* gil mode: the lock was free and has been taken for it */
+} gi_may_claim;
+gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter);
+void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim);
+
 /* See the public functions of the same names. */
+void gi_runtime_set_stop_deadline(uint64_t microseconds);
 int gi_runtime_set_mode(gilloc_mode mode);
 int gi_runtime_set_lock(const gilloc_lock *lock);
 void gi_runtime_before_fork(void);

@@ -16,9 +16,12 @@
 
 typedef struct sums {
     uint64_t taken, large, pools, orphaned, adopted, remote_frees, remote_batches;
+    uint64_t retired_blocks, retired_bytes, retired_lost, grace_periods;
+    uint64_t states, states_ever, takes, waits, handoffs, requests;
     uint64_t cached; /* free blocks in quiet caches */
     const gi_thread_cache *mine;
-    bool may_claim; /* GIL-free mode, or the caller holds the lock */
+    const gi_heap_group *group; /* whose caches are looked at */
+    gi_may_claim claim;         /* its idle ones */
     int broken;
 } sums;
 
@@ -32,12 +35,20 @@ static void add_heap(sums *sum, const gi_heap *heap) {
 
 static void add_cache(gi_thread_cache *cache, void *arg) {
     sums *sum = arg;
+    if (cache->own.group != sum->group) {
+        return;
+    }
     add_heap(sum, &cache->own);
-    sum->large += gi_load_relaxed(&cache->large); /* relaxed: as above, and the two below */
+    /* relaxed: as above */
+    sum->large += gi_load_relaxed(&cache->large);
     sum->remote_frees += gi_load_relaxed(&cache->remote_frees);
     sum->remote_batches += gi_load_relaxed(&cache->remote_batches);
+    sum->retired_blocks += gi_load_relaxed(&cache->retired.blocks);
+    sum->retired_bytes += gi_load_relaxed(&cache->retired.bytes);
+    sum->retired_lost += gi_load_relaxed(&cache->retired.lost);
+    sum->grace_periods += gi_load_relaxed(&cache->retired.grace_periods);
     bool mine = cache == sum->mine;
-    bool claimed = !mine && sum->may_claim && !cache->own.lost && gi_heap_claim(&cache->own);
+    bool claimed = !mine && sum->claim.may && !cache->own.lost && gi_heap_claim(&cache->own, sum->claim.free_threaded);
     if (mine || claimed) {
         int64_t cached = gi_cache_count_free(cache);
         sum->broken |= cached < 0 ? -1 : 0;
@@ -48,19 +59,29 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
     }
 }
 
+static void add_interpreter(sums *sum, PyInterpreterState *interpreter) {
+    const gi_registry *registry = &interpreter->registry;
+    sum->group = interpreter->group;
+    sum->claim = gi_runtime_may_claim(interpreter);
+    add_heap(sum, &interpreter->group->shared);
+    gi_cache_for_each(add_cache, sum);
+    gi_runtime_claimed(interpreter, &sum->claim);
+    /* relaxed: statistics */
+    sum->retired_bytes += gi_load_relaxed(&interpreter->group->waiting);
+    sum->states += gi_load_relaxed(&registry->count);
+    sum->states_ever += gi_load_relaxed(&registry->ever);
+    sum->takes += gi_load_relaxed(&registry->gil.takes);
+    sum->waits += gi_load_relaxed(&registry->gil.waits);
+    sum->handoffs += gi_load_relaxed(&registry->gil.handoffs);
+    sum->requests += gi_load_relaxed(&registry->gil.requests);
+}
+
 static sums add_up(void) {
     gi_runtime_ready();
-    gi_registry *registry = &gi_main_interpreter.registry;
-    bool attached = gi_cache_is_attached(gi_current_cache);
     bool mine = !gi_runtime_has_outer_lock() || gi_runtime_outer_held(); /* else the holder may be at it */
     sums sum = {.mine = mine ? gi_current_cache : NULL};
-    bool take = !gi_runtime_is_free() && (!attached || gi_runtime_has_outer_lock());
-    bool taken = take && gi_gil_try_take(&registry->gil, NULL);
-    sum.may_claim = gi_runtime_is_free() || (take ? taken : attached);
-    add_heap(&sum, &gi_shared_heap);
-    gi_cache_for_each(add_cache, &sum);
-    if (taken && !gi_runtime_has_outer_lock()) {
-        gi_gil_drop(&registry->gil);
+    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+        add_interpreter(&sum, gi_runtime_interpreter_of(registry));
     }
     return sum;
 }
@@ -81,7 +102,6 @@ void gilloc_get_stats(gilloc_stats *out) {
     size_t size = out->size < sizeof(gilloc_stats) ? out->size : sizeof(gilloc_stats);
     sums sum = add_up();
     const gi_arena_stats *arenas = &gi_arena_stats_now;
-    const gi_registry *registry = &gi_main_interpreter.registry;
     /* relaxed: statistics */
     gilloc_stats stats = {
         .size = size,
@@ -99,22 +119,40 @@ void gilloc_get_stats(gilloc_stats *out) {
         .bytes_to_system = gi_load_relaxed(&arenas->bytes_to_system),
         .remote_frees = sum.remote_frees,
         .remote_batches = sum.remote_batches,
-        .thread_states = gi_load_relaxed(&registry->count),
-        .thread_states_ever = gi_load_relaxed(&registry->ever),
-        .lock_takes = gi_load_relaxed(&registry->gil.takes),
-        .lock_waits = gi_load_relaxed(&registry->gil.waits),
-        .lock_handoffs = gi_load_relaxed(&registry->gil.handoffs),
-        .lock_drop_requests = gi_load_relaxed(&registry->gil.requests),
+        .thread_states = sum.states,
+        .thread_states_ever = sum.states_ever,
+        .lock_takes = sum.takes,
+        .lock_waits = sum.waits,
+        .lock_handoffs = sum.handoffs,
+        .lock_drop_requests = sum.requests,
+        .retired_blocks = sum.retired_blocks,
+        .retired_bytes = sum.retired_bytes,
+        .retired_lost = sum.retired_lost,
+        .grace_periods = sum.grace_periods,
+        .world_stops = gi_load_relaxed(&gi_the_world.stops),
     };
     memcpy(out, &stats, size);
 }
 
+/* In a stopped world nothing moves while it is looked at.  Under a runtime's own lock that the caller does not hold the
+   world cannot be stopped, and is as quiet as the caller says. */
 int gilloc_check(void) {
+    gi_runtime_ready();
+    bool stop = !gi_runtime_has_outer_lock() || gi_runtime_outer_held();
+    if (stop) {
+        gi_runtime_stop("gilloc_check");
+    }
     sums sum = add_up();
-    int broken = sum.broken | gi_registry_check(&gi_main_interpreter.registry) | gi_arena_check() | gi_heap_check_all();
+    int broken = sum.broken | gi_arena_check() | gi_heap_check_all();
+    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+        broken |= gi_registry_check(registry);
+    }
     if (sum.cached > sum.taken) {
         broken = gi_report_broken("T1", "%llu blocks are free in caches, %llu are out of their pools",
                                   (unsigned long long)sum.cached, (unsigned long long)sum.taken);
+    }
+    if (stop) {
+        gi_start();
     }
     return broken;
 }

@@ -97,6 +97,38 @@ bool gi_address_map_cover(const void *memory, size_t size) {
     return covered;
 }
 
+/* --- walk ------------------------------------------------------------------------------------- */
+
+int gi_address_map_walk(int (*visit)(gi_pool *pool, uint32_t word, void *arg), void *arg) {
+    const gi_reservation *reservation = gi_os_reservation();
+    int result = 0;
+    if (reservation->base != NULL) {
+        gi_page_word *words = gi_address_words((uintptr_t)reservation->base);
+        size_t first = (size_t)(reservation->slots - reservation->base) >> GI_POOL_SHIFT;
+        size_t end = first + gi_os_slots_used() * GI_ARENA_POOLS;
+        for (size_t page = first; page < end && result == 0; page++) {
+            uint32_t word = gi_load_relaxed(&words[page]); /* relaxed: address_map.h */
+            if (gi_word_is_pool(word)) {
+                gi_pool *pools = (gi_pool *)(void *)(reservation->descriptors + page * GI_POOL_DESCRIPTOR_SIZE);
+                result = visit(pools, word, arg);
+            }
+        }
+    }
+    /* order(window): acquire; pairs with release in gi_address_map_cover(). */
+    window_slot *slots = gi_load_acquire(&windows);
+    for (size_t i = 0; slots != NULL && i < WINDOWS && result == 0; i++) {
+        /* order(window): acquire; pairs with release in gi_address_map_cover(). */
+        gi_window *window = gi_load_acquire(&slots[i]);
+        for (size_t page = 0; window != NULL && page < WINDOW_PAGES && result == 0; page++) {
+            uint32_t word = gi_load_relaxed(&window->words[page]); /* relaxed: address_map.h */
+            if (gi_word_is_pool(word)) {
+                result = visit(&window->pools[page], word, arg);
+            }
+        }
+    }
+    return result;
+}
+
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
 void gi_address_map_init(size_t size) {

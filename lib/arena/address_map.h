@@ -79,6 +79,10 @@ gi_pool *gi_address_pool(const void *address);
    address space.  Any thread. */
 bool gi_address_map_cover(const void *memory, size_t size);
 
+/* Calls `visit` for each page of an arena that is a pool, in order of address; non-zero ends the walk and is returned.
+   No lock is held: a pool that is in use before the walk and after it is visited. */
+int gi_address_map_walk(int (*visit)(gi_pool *pool, uint32_t word, void *arg), void *arg);
+
 void gi_address_map_before_fork(void);
 void gi_address_map_after_fork(void);
 

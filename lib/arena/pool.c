@@ -6,6 +6,7 @@
 #include "lib/arena/pool.h"
 
 #include "concurrency/check.h"
+#include "lib/arena/kind.h"
 
 /* How much is carved at a time: little enough that a class which is used once touches half a page, enough that the
    slow path is seldom taken (an eighth of a pool). */
@@ -55,7 +56,7 @@ static gi_link *carve(gi_pool *pool, uint32_t *count) {
     unsigned blocks = (unsigned)(CARVE_BYTES / size), left = (unsigned)(pool->capacity - pool->carved);
     blocks = blocks == 0 ? 1 : blocks;
     blocks = blocks < left ? blocks : left;
-    char *first = pool->memory + pool->carved * size;
+    char *first = pool->memory + pool->carved * size + pool->link_offset;
     for (unsigned i = 0; i + 1 < blocks; i++) {
         ((gi_link *)(void *)(first + i * size))->next = (gi_link *)(void *)(first + (i + 1) * size);
     }
@@ -80,10 +81,10 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh) {
     return blocks;
 }
 
-gi_block_fault gi_pool_examine(const gi_pool *pool, const void *block) {
-    uint32_t offset = (uint32_t)((const char *)block - pool->memory), units = offset / GI_ALIGNMENT;
+gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link *block) {
+    uint32_t offset = (uint32_t)((const char *)block - pool->memory) - pool->link_offset, units = offset / GI_ALIGNMENT;
     uint32_t index = units * reciprocals[pool->size_class] >> RECIPROCAL_SHIFT;
-    if (offset != index * gi_class_size(pool->size_class)) {
+    if (offset >= GI_POOL_SIZE || offset != index * gi_class_size(pool->size_class)) {
         return GI_BLOCK_INTERIOR;
     }
     if (index >= pool->carved) {
@@ -108,6 +109,7 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->capacity = (uint16_t)(GI_POOL_SIZE / gi_class_size(size_class));
     pool->size_class = (uint8_t)size_class;
     pool->kind = (uint8_t)kind;
+    pool->link_offset = gi_kinds[kind].link_offset;
     pool->full = false;
     pool->zero = zero;
 }

@@ -5,9 +5,10 @@
  *     memory                                    carved                      capacity
  *      | taken | free | taken | taken | free |    |  not yet carved  ...      |   tail, unused
  *
- *   A block is *carved* once, in order, when it is first needed: memory that was never needed is never touched.  A
- *   carved block is either in the pool's free list, or *taken*: out of the pool, whether a program has it or a thread
- *   cache or a remote list does.  The pool knows nothing of these, so blocks move between threads without it.
+ *   Blocks are passed by their links (kind.h).  A block is *carved* once, in order, when it is first needed: memory
+ *   that was never needed is never touched.  A carved block is either in the pool's free list, or *taken*: out of the
+ *   pool, whether a program has it or a thread cache or a remote list does.  The pool knows nothing of these, so blocks
+ *   move between threads without it.
  *
  *     P1  taken + free == carved <= capacity        P3  every free block is a carved one
  *     P2  free is the length of the free list       P4  carved == 0 implies taken == 0
@@ -33,6 +34,7 @@ typedef struct gi_pool {
     gi_link *free;               /* owner-only, as all below */
     struct gi_pool *next, *prev; /* in a list of the heap */
     uint16_t taken, free_count, carved, capacity;
+    uint16_t link_offset; /* the kind's: where in a block its link stands */
     uint8_t size_class, kind;
     bool full; /* which list of the heap it is in */
     bool zero; /* what is not yet carved reads as zero */
@@ -52,8 +54,12 @@ static inline bool gi_pool_has_free(const gi_pool *pool) { return pool->free != 
    their number; *fresh says that all of each but its first word is zero.  The pool has something free. */
 gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh);
 
-/* Whether `block`, an address in the pool, can come back to it. */
-gi_block_fault gi_pool_examine(const gi_pool *pool, const void *block);
+/* The block of a link, which is an address in the pool. */
+static inline void *gi_pool_block(const gi_pool *pool, const gi_link *link) {
+    return (char *)(uintptr_t)link - pool->link_offset;
+}
+/* Whether `block`, by its link, can come back to the pool. */
+gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link *block);
 /* Takes back a block that gi_pool_examine() found right. */
 void gi_pool_give(gi_pool *pool, gi_link *block);
 

@@ -19,9 +19,9 @@
 #define GI_SMALL_MAX 512
 #define GI_CLASSES (GI_SMALL_MAX / GI_ALIGNMENT)
 
-/* A kind keeps its blocks apart from all others: its own pools, its own lists.  Mem and object are the kinds so far;
-   page words have room for GI_KINDS_MAX. */
-enum { GI_KIND_MEM = 0, GI_KIND_OBJECT = 1, GI_KINDS = 2 };
+/* A kind keeps its blocks apart from all others (kind.h): mem, object, and GILLOC_KINDS_MAX more.  Page words have room
+   for GI_KINDS_MAX. */
+enum { GI_KIND_MEM = 0, GI_KIND_OBJECT = 1, GI_KINDS = 14 };
 #define GI_KIND_BITS 4
 #define GI_KINDS_MAX (1 << GI_KIND_BITS)
 

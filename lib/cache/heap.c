@@ -9,10 +9,14 @@
 #include <sched.h>
 
 #include "concurrency/check.h"
+#include "concurrency/world.h"
 #include "lib/arena/arena.h"
+#include "lib/arena/kind.h"
 #include "lib/os/os_memory.h"
 
-gi_heap gi_shared_heap = {.number = GI_HEAP_SHARED_NUMBER, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)};
+gi_heap_group gi_main_group = {
+    .shared = {.number = GI_HEAP_SHARED_NUMBER, .group = &gi_main_group, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)},
+    .mutex = GI_MUTEX_INIT(GI_RANK_LIMBO)};
 
 /* Held by whoever has claimed a heap.  So a fork finds none claimed, by a thread that the child lacks. */
 static gi_mutex claim_mutex = GI_MUTEX_INIT(GI_RANK_CLAIM);
@@ -69,7 +73,7 @@ static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsig
 static int check_heap(const gi_heap *heap) {
     uint64_t listed = 0, counted = gi_load_relaxed(&heap->pools); /* relaxed: the world is quiet */
     int broken = check_list(heap, heap->full, true, 0, 0, &listed);
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < gi_kind_count(); kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
             broken |=
                 check_list(heap, gi_load_relaxed(&heap->partial[kind][size_class]), false, kind, size_class, &listed);
@@ -84,7 +88,6 @@ static int check_heap(const gi_heap *heap) {
 
 int gi_heap_check_all(void) {
     check_sum sum = {.broken = 0};
-    gi_mutex_lock(&gi_shared_heap.mutex); /* a thread that ends may be at it, attached or not */
     gi_arena_walk(check_pool, &sum);
     uint32_t last = gi_heap_last_number();
     for (uint32_t number = GI_HEAP_SHARED_NUMBER; number <= last; number++) {
@@ -96,7 +99,6 @@ int gi_heap_check_all(void) {
         sum.taken[1] += gi_load_relaxed(&heap->taken); /* relaxed: the world is quiet */
         sum.broken |= check_heap(heap);
     }
-    gi_mutex_unlock(&gi_shared_heap.mutex);
     if (sum.pools[0] != sum.pools[1] || sum.taken[0] != sum.taken[1]) {
         sum.broken =
             gi_report_broken("H3", "%llu pools with %llu blocks taken are in arenas, heaps count %llu and %llu",
@@ -156,7 +158,7 @@ gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *f
 /* Before the first page word of a class names the private `heap`, others may push to it. */
 static void open_list(gi_heap *heap, unsigned kind, unsigned size_class) {
     uint32_t bit = 1u << size_class;
-    if (heap->number != GI_HEAP_SHARED_NUMBER && (heap->open[kind] & bit) == 0) {
+    if (!gi_heap_is_shared(heap) && (heap->open[kind] & bit) == 0) {
         heap->open[kind] |= bit;
         gi_remote_list_open(&heap->remote[kind][size_class]);
     }
@@ -175,8 +177,9 @@ void gi_heap_add_pool(gi_heap *heap, gi_pool *pool) {
 }
 
 static __attribute__((noinline, cold, noreturn)) void block_fault(gi_block_fault fault, const gi_pool *pool,
-                                                                  const void *block, const char *function) {
-    const char *kind = pool->kind == GI_KIND_MEM ? "mem" : "object";
+                                                                  const gi_link *link, const char *function) {
+    const void *block = gi_pool_block(pool, link);
+    const char *kind = gi_kinds[pool->kind].name;
     size_t size = gi_class_size(pool->size_class);
     if (fault == GI_BLOCK_NONE_TAKEN) {
         gi_fatal(function,
@@ -192,8 +195,27 @@ static __attribute__((noinline, cold, noreturn)) void block_fault(gi_block_fault
              kind, block, fault == GI_BLOCK_INTERIOR ? "inside one of" : "past the last one of", size);
 }
 
-void gi_heap_double_free(const gi_pool *pool, const void *block, const char *function) {
+void gi_heap_double_free(const gi_pool *pool, const gi_link *block, const char *function) {
     block_fault(GI_BLOCK_NONE_TAKEN, pool, block, function);
+}
+
+static void put_in_limbo(gi_heap_group *group, gi_pool *pool) {
+    gi_mutex_lock(&group->mutex);
+    pool->next = group->limbo;
+    group->limbo = pool;
+    gi_counter_add(&group->waiting, GI_POOL_SIZE);
+    gi_mutex_unlock(&group->mutex);
+}
+
+gi_pool *gi_heap_take_limbo(gi_heap_group *group) {
+    gi_mutex_lock(&group->mutex);
+    gi_pool *limbo = group->limbo;
+    group->limbo = NULL;
+    for (const gi_pool *pool = limbo; pool != NULL; pool = pool->next) {
+        gi_counter_sub(&group->waiting, GI_POOL_SIZE);
+    }
+    gi_mutex_unlock(&group->mutex);
+    return limbo;
 }
 
 void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function) {
@@ -208,8 +230,12 @@ void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *
         list_remove(heap, pool);
         gi_counter_sub(&heap->pools, 1);
         gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
-        pool->next = *emptied;
-        *emptied = pool;
+        if (gi_unlikely(gi_kinds[pool->kind].type_stable)) {
+            put_in_limbo(heap->group, pool);
+        } else {
+            pool->next = *emptied;
+            *emptied = pool;
+        }
     } else if (pool->full) {
         list_remove(heap, pool);
         list_add(heap, pool);
@@ -238,17 +264,17 @@ static void move_pool(gi_heap *from, gi_heap *to, gi_pool *pool) {
 }
 
 bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class) {
-    if (gi_load_relaxed(&gi_shared_heap.partial[kind][size_class]) ==
-        NULL) { /* relaxed: a peek; looked at again below */
+    gi_heap *shared = &heap->group->shared;
+    if (gi_load_relaxed(&shared->partial[kind][size_class]) == NULL) { /* relaxed: a peek; looked at again below */
         return false;
     }
     open_list(heap, kind, size_class);
-    gi_mutex_lock(&gi_shared_heap.mutex);
-    gi_pool *pool = gi_load_relaxed(&gi_shared_heap.partial[kind][size_class]); /* relaxed: under the mutex */
+    gi_mutex_lock(&shared->mutex);
+    gi_pool *pool = gi_load_relaxed(&shared->partial[kind][size_class]); /* relaxed: under the mutex */
     if (pool != NULL) {
-        move_pool(&gi_shared_heap, heap, pool);
+        move_pool(shared, heap, pool);
     }
-    gi_mutex_unlock(&gi_shared_heap.mutex);
+    gi_mutex_unlock(&shared->mutex);
     if (pool != NULL) {
         gi_counter_add(&heap->adopted, 1);
     }
@@ -259,20 +285,22 @@ void gi_heap_orphan(gi_heap *heap) {
     if (gi_load_relaxed(&heap->pools) == 0) { /* relaxed: owner-only */
         return;
     }
-    gi_mutex_lock(&gi_shared_heap.mutex);
+    gi_heap *shared = &heap->group->shared;
+    gi_mutex_lock(&shared->mutex);
     gi_counter_add(&heap->orphaned, gi_load_relaxed(&heap->pools));
     while (heap->full != NULL) {
-        move_pool(heap, &gi_shared_heap, heap->full);
+        move_pool(heap, shared, heap->full);
     }
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+        for (uint32_t left = heap->open[kind]; left != 0; left &= left - 1) { /* the others have no pools */
             gi_pool *pool;
+            unsigned size_class = (unsigned)__builtin_ctz(left);
             while ((pool = gi_load_relaxed(&heap->partial[kind][size_class])) != NULL) { /* relaxed: owner-only */
-                move_pool(heap, &gi_shared_heap, pool);
+                move_pool(heap, shared, pool);
             }
         }
     }
-    gi_mutex_unlock(&gi_shared_heap.mutex);
+    gi_mutex_unlock(&shared->mutex);
 }
 
 /* --- status ----------------------------------------------------------------------------------- */
@@ -289,8 +317,12 @@ static bool claim_locked(gi_heap *heap) {
 
 bool gi_heap_try_claim(gi_heap *heap) { return gi_mutex_try_lock(&claim_mutex) && claim_locked(heap); }
 
-bool gi_heap_claim(gi_heap *heap) {
+bool gi_heap_claim(gi_heap *heap, bool free_threaded) {
     gi_mutex_lock(&claim_mutex);
+    if (free_threaded != gi_world_is_free()) {
+        gi_mutex_unlock(&claim_mutex);
+        return false;
+    }
     return claim_locked(heap);
 }
 
@@ -299,6 +331,10 @@ void gi_heap_release_claim(gi_heap *heap) {
     gi_store_release(&heap->status, GI_HEAP_IDLE);
     gi_mutex_unlock(&claim_mutex);
 }
+
+void gi_heap_claim_all(void) { gi_mutex_lock(&claim_mutex); }
+
+void gi_heap_release_all(void) { gi_mutex_unlock(&claim_mutex); }
 
 void gi_heap_activate(gi_heap *heap) {
     for (bool waited = false;; waited = true) {
@@ -324,7 +360,7 @@ void gi_heap_idle(gi_heap *heap) {
 
 gi_heap *gi_heap_of_number(uint32_t number) {
     if (number == GI_HEAP_SHARED_NUMBER) {
-        return &gi_shared_heap;
+        return &gi_main_group.shared;
     }
     /* order(heap-number): acquire; pairs with release in gi_heap_number(). */
     return gi_load_acquire(&heaps[number]);
@@ -337,11 +373,11 @@ uint32_t gi_heap_last_number(void) {
     return last;
 }
 
-bool gi_heap_number(gi_heap *heap, gi_asked *asked) {
+bool gi_heap_number(gi_heap *heap, gi_heap_group *group, gi_asked *asked) {
     gi_mutex_lock(&number_mutex);
     bool left = numbers_used < GI_HEAP_NUMBERS - 2;
     if (left) {
-        gi_heap_init(heap, ++numbers_used, asked);
+        gi_heap_init(heap, group, ++numbers_used, asked);
         /* order(heap-number): release; pairs with acquire in gi_heap_of_number(). */
         gi_store_release(&heaps[heap->number], heap);
     }
@@ -349,27 +385,35 @@ bool gi_heap_number(gi_heap *heap, gi_asked *asked) {
     return left;
 }
 
-void gi_heap_init(gi_heap *heap, uint32_t number, gi_asked *asked) {
+void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked *asked) {
     heap->number = number;
+    heap->group = group;
     heap->asked = asked;
     gi_store_relaxed(&heap->status, GI_HEAP_IDLE); /* relaxed: published with its number */
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            (void)gi_remote_list_close(&heap->remote[kind][size_class]);
-        }
-    }
 }
 
-void gi_heap_before_fork(void) {
-    gi_mutex_lock(&claim_mutex);
-    gi_mutex_lock(&gi_shared_heap.mutex);
+bool gi_heap_group_init(gi_heap_group *group) {
+    gi_mutex_init(&group->shared.mutex, GI_RANK_SHARED_HEAP);
+    gi_mutex_init(&group->mutex, GI_RANK_LIMBO);
+    return gi_heap_number(&group->shared, group, NULL);
 }
+
+/* --- fork ------------------------------------------------------------------------------------- */
+
+void gi_heap_before_fork(void) { gi_mutex_lock(&claim_mutex); }
 
 void gi_heap_numbers_before_fork(void) { gi_mutex_lock(&number_mutex); }
 
 void gi_heap_numbers_after_fork(void) { gi_mutex_unlock(&number_mutex); }
 
-void gi_heap_after_fork(void) {
-    gi_mutex_unlock(&gi_shared_heap.mutex);
-    gi_mutex_unlock(&claim_mutex);
+void gi_heap_after_fork(void) { gi_mutex_unlock(&claim_mutex); }
+
+void gi_heap_group_before_fork(gi_heap_group *group) {
+    gi_mutex_lock_each(&group->shared.mutex);
+    gi_mutex_lock_each(&group->mutex);
+}
+
+void gi_heap_group_after_fork(gi_heap_group *group) {
+    gi_mutex_unlock_each(&group->mutex);
+    gi_mutex_unlock_each(&group->shared.mutex);
 }

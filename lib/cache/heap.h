@@ -2,7 +2,9 @@
 /*
  * heap.h [L4] - a heap: the pools of one owner, and the lists by which others give blocks back to it.
  *
- *   There is one *shared heap*, number 1, and in GIL-free mode a *private heap* for each thread cache.
+ *   A *heap group* is the memory of an interpreter: one *shared heap*, in GIL-free mode a *private heap* for each
+ *   thread cache, and what waits for a grace period without a thread: emptied pools of type-stable kinds, in *limbo*,
+ *   and what ended threads had retired (retired.h).  The main interpreter's shared heap has number 1.
  *
  *                      gil mode                          GIL-free mode
  *     shared heap      all pools                         orphans: pools of threads that ended
@@ -22,7 +24,9 @@
  *   status of a private heap   ACTIVE   its thread is attached: only that thread touches pools and counts
  *   (GIL-free mode)            IDLE     its thread is detached: whoever claims it may
  *                              CLAIMED  another thread does the upkeep; attaching waits for that, which is bounded
- *   Locks   heap.mutex (GI_RANK_SHARED_HEAP) of the shared heap, around every call below that says (held).
+ *   A heap belongs to one group for ever, so a number in a page word always names the same one.
+ *   Locks   heap.mutex (GI_RANK_SHARED_HEAP) of a shared heap, around every call below that says (held); group.mutex
+ *           (GI_RANK_LIMBO).
  *   Orders  heap-claim: who worked on the heap before -> who does next.  remote-free: remote_list.h.
  */
 #ifndef GI_HEAP_H
@@ -42,31 +46,47 @@ enum { GI_HEAP_ACTIVE = 0, GI_HEAP_IDLE = 1, GI_HEAP_CLAIMED = 2 };
 #define GI_HEAP_FIRST_PRIVATE_NUMBER 2u
 
 typedef struct gi_heap {
-    uint32_t number;            /* constant after init */
-    gi_atomic(uint32_t) status; /* atomic, order(heap-claim) */
-    gi_atomic(uint32_t) wanted; /* relaxed: its thread waits for a claim to end, so that no other begins */
-    gi_asked *asked;            /* constant after init: how its thread is asked to drain; NULL: shared */
+    uint32_t number;             /* constant after init */
+    struct gi_heap_group *group; /* constant after init */
+    gi_atomic(uint32_t) status;  /* atomic, order(heap-claim) */
+    gi_atomic(uint32_t) wanted;  /* relaxed: its thread waits for a claim to end, so that no other begins */
+    gi_asked *asked;             /* constant after init: how its thread is asked to drain; NULL: shared */
     gi_atomic(gi_pool *) partial[GI_KINDS][GI_CLASSES]; /* owner-only; relaxed: peeked at for orphans */
     uint32_t open[GI_KINDS];                            /* owner-only: classes whose remote list is open */
     gi_pool *full;                                      /* owner-only */
     gi_counter pools, taken;                            /* owner-only; read by anyone */
     gi_counter orphaned, adopted;                       /* owner-only; read by anyone */
     bool lost;      /* its thread was inside it when its process was forked: left alone */
-    gi_mutex mutex; /* the shared heap's */
-    _Alignas(GI_CACHE_LINE) gi_remote_list remote[GI_KINDS][GI_CLASSES]; /* pushed by anyone; closed until the
-                                                                                first pool of the class */
+    gi_mutex mutex; /* a shared heap's */
+    _Alignas(GI_CACHE_LINE) gi_remote_list remote[GI_KINDS][GI_CLASSES]; /* pushed by anyone to open ones; only an open
+                                                                                class has pools that name this heap */
 } gi_heap;
 
-extern gi_heap gi_shared_heap GI_INTERNAL;
+struct gi_retired_chunk;
 
-/* A private heap, empty, with its lists closed. */
-void gi_heap_init(gi_heap *heap, uint32_t number, gi_asked *asked);
+typedef struct gi_heap_group {
+    gi_heap shared;
+    gi_mutex mutex;                /* of what follows */
+    gi_pool *limbo;                /* guarded by mutex, linked by next */
+    struct gi_retired_chunk *left; /* guarded by mutex: what ended threads had retired */
+    gi_counter waiting;            /* guarded by mutex; read by anyone: bytes in both */
+} gi_heap_group;
+
+extern gi_heap_group gi_main_group GI_INTERNAL;
+
+/* Whether `heap` is its group's shared one. */
+static inline bool gi_heap_is_shared(const gi_heap *heap) { return heap == &heap->group->shared; }
+
+/* A private heap, empty, with no list open. */
+void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked *asked);
+/* Makes zeroed memory a group; false when there is no number left. */
+bool gi_heap_group_init(gi_heap_group *group);
 /* The heap of a number that stands in a page word. */
 gi_heap *gi_heap_of_number(uint32_t number);
 /* The highest number given out. */
 uint32_t gi_heap_last_number(void);
 /* Gives `heap` a number of its own; false when there is none left. */
-bool gi_heap_number(gi_heap *heap, gi_asked *asked);
+bool gi_heap_number(gi_heap *heap, gi_heap_group *group, gi_asked *asked);
 
 /* (held) Free blocks of a kind and class from a partial pool: its whole free list, or newly carved ones; NULL when
    there is no such pool.  *fresh: see gi_pool_take(). */
@@ -77,34 +97,46 @@ gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class)
 /* (held) Puts it into the heap's lists. */
 void gi_heap_add_pool(gi_heap *heap, gi_pool *pool);
 /* (held) Gives a block back to its pool, which belongs to `heap`.  A pool with nothing taken leaves the heap and is put
-   in front of *emptied.  `function` is named if the block turns out to be none. */
+   in front of *emptied, or of the group's limbo if its kind is type-stable.  `function` is named if the block turns out
+   to be none. */
 void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function);
-/* Gives emptied pools to the arena manager.  Not held. */
+/* Gives emptied pools, or those of a limbo after a grace period, to the arena manager.  Not held. */
 void gi_heap_release_pools(gi_pool *emptied);
 /* The block is free already: found as it went back to its pool. */
-_Noreturn void gi_heap_double_free(const gi_pool *pool, const void *block, const char *function) __attribute__((cold));
+_Noreturn void gi_heap_double_free(const gi_pool *pool, const gi_link *block, const char *function)
+    __attribute__((cold));
 
-/* Takes one partial pool from the shared heap into the private `heap`.  False if there is none. */
+/* The group's limbo, emptied. */
+gi_pool *gi_heap_take_limbo(gi_heap_group *group);
+
+/* Takes one partial pool from its group's shared heap into the private `heap`.  False if there is none. */
 bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class);
-/* Hands all pools of the private `heap` to the shared heap. */
+/* Hands all pools of the private `heap` to its group's shared heap. */
 void gi_heap_orphan(gi_heap *heap);
 
 /* By a thread that is not the owner: true if `heap` was idle and now is the caller's, to be released again.  One heap
-   is claimed at a time: the first gives up at once if one is, the second waits. */
+   is claimed at a time: the first, which is for an attached thread, gives up at once if one is, the second waits.
+   False too if the mode is not the one in which the caller may claim: who switches to gil mode, where attaching does
+   not look at claims, waits for claims to end after it has changed the mode. */
 bool gi_heap_try_claim(gi_heap *heap);
-bool gi_heap_claim(gi_heap *heap);
+bool gi_heap_claim(gi_heap *heap, bool free_threaded);
 void gi_heap_release_claim(gi_heap *heap);
+/* In a stopped world, by the stopper: claims all that are idle, as one claim. */
+void gi_heap_claim_all(void);
+void gi_heap_release_all(void);
 /* By the thread that attaches and detaches, GIL-free mode. */
 void gi_heap_activate(gi_heap *heap);
 void gi_heap_idle(gi_heap *heap);
 
-/* H1-H3 and each pool's own invariants, for all heaps.  The world is quiet.  0 or -1. */
+/* H1-H3 and each pool's own invariants, for all heaps.  The world is stopped, or quiet.  0 or -1. */
 int gi_heap_check_all(void);
 
-/* Around fork(): the mutexes of claims and of the shared heap, and, taken after those of the arenas, that of the
+/* Around fork(): the mutex of claims, those of each group, and, taken after those of the arenas, that of the
    numbers. */
 void gi_heap_before_fork(void);
 void gi_heap_after_fork(void);
+void gi_heap_group_before_fork(gi_heap_group *group);
+void gi_heap_group_after_fork(gi_heap_group *group);
 void gi_heap_numbers_before_fork(void);
 void gi_heap_numbers_after_fork(void);
 

@@ -10,15 +10,17 @@
 #include <unistd.h>
 
 #include "concurrency/check.h"
+#include "lib/arena/kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
-gi_fast_limits gi_limits[GI_KINDS] __attribute__((aligned(GI_CACHE_LINE)));
+gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
 gi_fast_limits gi_open_limits;
 
 const gi_call_names gi_calls[GI_KINDS] = {
-    [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", "mem", 'm'},
-    [GI_KIND_OBJECT] = {"PyObject_Malloc", "PyObject_Calloc", "PyObject_Realloc", "PyObject_Free", "object", 'o'},
+    [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", 'm'},
+    [GI_KIND_OBJECT] = {"PyObject_Malloc", "PyObject_Calloc", "PyObject_Realloc", "PyObject_Free", 'o'},
+    [GI_KIND_OBJECT + 1 ... GI_KINDS - 1] = {"gilloc_malloc", "gilloc_calloc", "gilloc_realloc", "gilloc_free", 'k'},
 };
 
 #define NO_SIZE SIZE_MAX
@@ -45,13 +47,13 @@ static __attribute__((cold, noreturn)) void die_unattached(unsigned kind, const 
                  "Python memory allocator called without holding the GIL" GI_FACT("domain  ", "%s")
                      GI_FACT("size    ", "%zu bytes") GI_FACT("thread  ", "%d, %s")
                          GI_DO("attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"),
-                 gi_calls[kind].domain, size, thread, how);
+                 gi_kinds[kind].name, size, thread, how);
     }
     gi_fatal(function,
              "Python memory allocator called without holding the GIL" GI_FACT("domain  ", "%s")
                  GI_FACT("block   ", "%p") GI_FACT("thread  ", "%d, %s")
                      GI_DO("attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()"),
-             gi_calls[kind].domain, block, thread, how);
+             gi_kinds[kind].name, block, thread, how);
 }
 
 static __attribute__((cold, noreturn)) void die_wrong_domain(unsigned kind, unsigned found, const void *block,
@@ -60,7 +62,7 @@ static __attribute__((cold, noreturn)) void die_wrong_domain(unsigned kind, unsi
         function,
         "bad ID: Allocated using API '%c', verified using API '%c'" GI_FACT("domain  ", "%s, but the block is of %s")
             GI_FACT("block   ", "%p") GI_DO("free a block by the family of functions that allocated it"),
-        gi_calls[found].api, gi_calls[kind].api, gi_calls[kind].domain, gi_calls[found].domain, block);
+        gi_calls[found].api, gi_calls[kind].api, gi_kinds[kind].name, gi_kinds[found].name, block);
 }
 
 static __attribute__((cold, noreturn)) void die_no_block(unsigned kind, const void *block, uint32_t word,
@@ -69,7 +71,7 @@ static __attribute__((cold, noreturn)) void die_no_block(unsigned kind, const vo
         function,
         "invalid pointer" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, %s")
             GI_DO("free each block once, and only pointers that an allocation returned"),
-        gi_calls[kind].domain, block,
+        gi_kinds[kind].name, block,
         word == GI_WORD_NO_POOL ? "in an arena, where no block is now" : "in gilloc's own memory, where no arena is");
 }
 
@@ -116,12 +118,27 @@ static size_t usable_size(uint32_t word, const void *block) {
     return word != GI_WORD_NO_ARENA ? gi_class_size(gi_word_class(word)) : gi_object_up.raw_usable_size(block);
 }
 
+/* --- links ------------------------------------------------------------------------------------ */
+
+/* A block and its link; the same address but in kinds with untouched bytes. */
+static inline void *block_of(unsigned kind, gi_link *link) { return (char *)link - gi_kinds[kind].link_offset; }
+static inline gi_link *link_of(unsigned kind, void *block) {
+    return (gi_link *)(void *)((char *)block + gi_kinds[kind].link_offset);
+}
+
+/* The size that a small request is served as: a block has room for its link behind the untouched bytes. */
+static inline size_t served_as(unsigned kind, size_t size) {
+    size_t offset = gi_kinds[kind].link_offset;
+    return gi_likely(offset == 0) || size >= offset + sizeof(gi_link) ? size : offset + sizeof(gi_link);
+}
+
 /* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less.  So a block may
    be of a larger class than its request, once it has been resized. */
-static bool stays(size_t size, size_t block_size) {
+static bool stays(unsigned kind, size_t size, size_t block_size) {
     if (size > block_size) {
         return false;
     }
+    size = served_as(kind, size);
     return gi_size_class(size != 0 ? size : 1) == gi_size_class(block_size) || 4 * size > 3 * block_size;
 }
 
@@ -150,8 +167,9 @@ void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t 
     return block;
 }
 
-/* A block for a small request, whose bin's `alloc` may be empty; NULL when no arena can be had. */
-static void *small_slow(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
+/* A block, by its link, for a small request, whose bin's `alloc` may be empty; NULL when no arena can be had. */
+static gi_link *small_link(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
+    size = served_as(kind, size);
     gi_bin *bin = gi_bin_for_size(cache, kind, size);
     if (bin->alloc == NULL) {
         bool refilled = size == 0 ? gi_cache_refill_zero(cache, kind, function)
@@ -161,6 +179,11 @@ static void *small_slow(gi_thread_cache *cache, unsigned kind, size_t size, cons
         }
     }
     return pop(bin);
+}
+
+static void *small_slow(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
+    gi_link *link = small_link(cache, kind, size, function);
+    return link != NULL ? block_of(kind, link) : NULL;
 }
 
 static void *large(gi_thread_cache *cache, size_t size) {
@@ -186,10 +209,11 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     size_t bytes = count * size; /* the caller has checked that it does not overflow */
     gi_thread_cache *cache = gi_object_require_attached(kind, gi_calls[kind].calloc, bytes, NULL);
     if (bytes <= GI_SMALL_MAX) {
-        gi_link *block = small_slow(cache, kind, bytes, gi_calls[kind].calloc);
-        if (gi_likely(block != NULL)) {
-            block->next = NULL; /* a request of 0 bytes has zeroed bytes too */
-            if (!gi_bin_for_size(cache, kind, bytes)->fresh) {
+        gi_link *link = small_link(cache, kind, bytes, gi_calls[kind].calloc);
+        if (gi_likely(link != NULL)) {
+            link->next = NULL; /* a request of 0 bytes has zeroed bytes too */
+            void *block = block_of(kind, link);
+            if (!gi_bin_for_size(cache, kind, served_as(kind, bytes))->fresh) {
                 memset(block, 0, bytes);
             }
             return block;
@@ -204,13 +228,30 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
 
 /* --- free ------------------------------------------------------------------------------------- */
 
+/* A block of another interpreter: nobody's business here. */
+static __attribute__((noinline, cold)) void free_foreign(gi_thread_cache *cache, unsigned kind, gi_link *link,
+                                                         uint32_t word, const char *function) {
+#ifndef NDEBUG
+    gi_fatal(function,
+             "the block belongs to another interpreter" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p")
+                 GI_DO("free a block in a thread that is attached to the interpreter that allocated it"),
+             gi_kinds[kind].name, block_of(kind, link));
+#endif
+    (void)kind;
+    gi_cache_give_foreign(cache, word, link, function);
+}
+
 /* Frees a block of ours, whose word is `word`. */
-static void free_small(gi_thread_cache *cache, unsigned kind, gi_link *block, uint32_t word, const char *function) {
+static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint32_t word, const char *function) {
     uint32_t number = gi_word_heap(word);
-    if (number == cache->heap->number || number == GI_HEAP_SHARED_NUMBER) {
-        gi_cache_keep(cache, kind, gi_word_class(word), block, function);
+    gi_link *link = link_of(kind, block);
+    gi_heap_group *group = cache->own.group;
+    if (number == cache->heap->number || number == group->shared.number) {
+        gi_cache_keep(cache, kind, gi_word_class(word), link, function);
+    } else if (gi_unlikely(gi_heap_of_number(number)->group != group)) {
+        free_foreign(cache, kind, link, word, function);
     } else {
-        gi_cache_free_remote(cache, word, block, function);
+        gi_cache_free_remote(cache, word, link, function);
     }
 }
 
@@ -239,18 +280,47 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
     }
     uint32_t word = word_of_block(kind, block, function);
     size_t usable = usable_size(word, block);
-    bool right = word != GI_WORD_NO_ARENA ? stays(size, usable) : size <= usable || usable == 0;
+    bool right = word != GI_WORD_NO_ARENA ? stays(kind, size, usable) : size <= usable || usable == 0;
     if (gi_unlikely(!right)) {
         gi_fatal(function,
                  "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
                      GI_FACT("size    ", "%zu bytes") GI_DO("pass the size that the block was requested with"),
-                 gi_calls[kind].domain, block, usable, size);
+                 gi_kinds[kind].name, block, usable, size);
     }
     if (word == GI_WORD_NO_ARENA) {
         free_large(cache, block);
     } else {
         free_small(cache, kind, block, word, function);
     }
+}
+
+/* Blocks whose size is not known count as much as a sixteenth of the default limit. */
+#define UNKNOWN_BYTES ((size_t)64 << 10)
+
+static inline void retire(gi_thread_cache *cache, unsigned domain, void *block, size_t bytes) {
+    if (gi_unlikely(gi_retired_push(&cache->retired, domain, block, bytes))) {
+        gi_fetch_or_relaxed(&cache->own.asked->bits, GI_ASKED_RECLAIM); /* relaxed: a word to oneself */
+    }
+}
+
+void gi_object_retire(unsigned kind, void *block, bool replaced) {
+    static const char function[] = "gilloc_retire";
+    gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
+    if (block == NULL) {
+        return;
+    }
+    size_t bytes = UNKNOWN_BYTES;
+    if (!replaced) {
+        uint32_t word = word_of_block(kind, block, function);
+        bytes = usable_size(word, block);
+        bytes = bytes != 0 ? bytes : UNKNOWN_BYTES;
+    }
+    retire(cache, kind + 1, block, bytes);
+}
+
+void gi_object_retire_raw(gi_thread_cache *cache, void *block) {
+    size_t bytes = gi_object_up.raw_usable_size(block);
+    retire(cache, 0, block, bytes != 0 ? bytes : UNKNOWN_BYTES);
 }
 
 size_t gi_object_usable_size(unsigned kind, const void *block, const char *function) {
@@ -260,6 +330,24 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
     }
     uint32_t word = word_of_block(kind, block, function);
     return usable_size(word, block);
+}
+
+/* --- kinds that were made --------------------------------------------------------------------- */
+
+void *gi_object_malloc_kind(unsigned kind, size_t size) {
+    gi_link *link = gi_object_malloc_fast(kind, &gi_open_limits, served_as(kind, size));
+    return gi_likely(link != NULL) ? block_of(kind, link) : gi_object_malloc_slow(kind, size);
+}
+
+void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size) {
+    return gi_object_calloc_slow(kind, count, size);
+}
+
+void gi_object_free_kind(unsigned kind, void *block) {
+    /* A pool is one page, so a block and its link have one page word. */
+    if (gi_unlikely(!gi_object_free_fast(kind, &gi_open_limits, link_of(kind, block)))) {
+        gi_object_free_slow(kind, block);
+    }
 }
 
 /* --- realloc ---------------------------------------------------------------------------------- */
@@ -276,7 +364,7 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
         return gi_object_up.raw_realloc(block, size);
     }
     size_t block_size = gi_class_size(gi_word_class(word));
-    if (stays(size, block_size)) {
+    if (stays(kind, size, block_size)) {
         return block;
     }
     void *moved = size <= GI_SMALL_MAX ? small_slow(cache, kind, size, function) : NULL;

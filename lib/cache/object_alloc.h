@@ -26,19 +26,24 @@ typedef struct gi_fast_limits {
     gi_atomic(uint64_t) pages; /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
 } gi_fast_limits;
 
-extern gi_fast_limits gi_limits[GI_KINDS] GI_INTERNAL;
+extern gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] GI_INTERNAL;
 /* Those of an open domain, once the library is ready: for the default allocator when it is called through a hook. */
 extern gi_fast_limits gi_open_limits GI_INTERNAL;
 
 /* The four calls of a kind, in words, for messages. */
 typedef struct gi_call_names {
-    const char *malloc, *calloc, *realloc, *free, *domain;
-    char api; /* 'm' or 'o', CPython's id of the domain */
+    const char *malloc, *calloc, *realloc, *free;
+    char api; /* 'm' or 'o', CPython's id of the domain; 'k' for a kind that was made */
 } gi_call_names;
 extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 
 /* The second half of the fast path: a small block after the bin's two lists have changed places, or NULL. */
 void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size);
+/* A kind that was made, with links where its kind says: the whole calls; the sizes are at most PY_SSIZE_T_MAX. */
+void *gi_object_malloc_kind(unsigned kind, size_t size);
+void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size);
+void gi_object_free_kind(unsigned kind, void *block);
+
 /* What a kind's default allocator does when the fast path cannot; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_slow(unsigned kind, size_t size);
 void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size);
@@ -49,6 +54,12 @@ void gi_object_free_slow(unsigned kind, void *block);
 size_t gi_object_usable_size(unsigned kind, const void *block, const char *function);
 /* Frees a block that was requested with `size` bytes; dies if its class is another. */
 void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *function);
+
+/* Retires a block of the kind; dies as free does if it is none.  `replaced`: the domain has a hook, to which a block
+   that is not ours may belong. */
+void gi_object_retire(unsigned kind, void *block, bool replaced);
+/* The same for the raw domain. */
+void gi_object_retire_raw(gi_thread_cache *cache, void *block);
 
 /* The library is ready: sets gi_open_limits. */
 void gi_object_ready(void);

@@ -10,7 +10,8 @@
 #include <stddef.h>
 
 #include "concurrency/check.h"
-#include "lib/os/os_memory.h"
+#include "concurrency/world.h"
+#include "lib/arena/kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -42,6 +43,8 @@
 
 const gi_thread_cache gi_empty_cache = {.tag = {[0 ... GI_KINDS - 1] = NOBODYS_TAG}};
 __thread gi_thread_cache *gi_current_cache = (gi_thread_cache *)&gi_empty_cache;
+
+static gi_heap *shared_of(const gi_thread_cache *cache) { return &cache->own.group->shared; }
 
 static gi_bin *bin_of(gi_thread_cache *cache, unsigned kind, unsigned size_class) {
     return &cache->bins[kind][1 + size_class];
@@ -104,7 +107,8 @@ static int64_t count_class(const gi_thread_cache *cache, unsigned kind, unsigned
 
 int64_t gi_cache_count_free(const gi_thread_cache *cache) {
     int64_t sum = 0;
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    unsigned kinds = gi_kind_count();
+    for (unsigned kind = 0; kind < kinds; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
             int64_t count = count_class(cache, kind, size_class);
             if (count < 0) {
@@ -131,23 +135,23 @@ static void release_emptied(gi_thread_cache *cache) {
     }
 }
 
-/* Gives blocks of the shared heap back; those that another heap has adopted meanwhile are returned. */
-static gi_link *give_shared(gi_thread_cache *cache, gi_link *blocks, unsigned kind, unsigned size_class,
+/* Gives blocks of a shared heap back; those that another heap has adopted meanwhile are returned. */
+static gi_link *give_shared(gi_thread_cache *cache, gi_heap *heap, gi_link *blocks, unsigned kind, unsigned size_class,
                             const char *function) {
-    uint32_t shared = gi_word_make(GI_HEAP_SHARED_NUMBER, kind, size_class);
+    uint32_t shared = gi_word_make(heap->number, kind, size_class);
     gi_link *adopted = NULL;
-    gi_mutex_lock(&gi_shared_heap.mutex);
+    gi_mutex_lock(&heap->mutex);
     while (blocks != NULL) {
         gi_link *block = blocks;
         blocks = block->next;
         if (gi_likely(gi_load_relaxed(gi_address_word(block)) == shared)) { /* relaxed: under the mutex it stays so */
-            gi_heap_give(&gi_shared_heap, block, &cache->emptied, function);
+            gi_heap_give(heap, block, &cache->emptied, function);
         } else {
             block->next = adopted;
             adopted = block;
         }
     }
-    gi_mutex_unlock(&gi_shared_heap.mutex);
+    gi_mutex_unlock(&heap->mutex);
     return adopted;
 }
 
@@ -156,8 +160,9 @@ static gi_link *give_shared(gi_thread_cache *cache, gi_link *blocks, unsigned ki
 static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, unsigned size_class, gi_link *blocks,
                       const char *function) {
     uint32_t rest = gi_word_make(0, kind, size_class);
-    if (cache->heap == &gi_shared_heap) { /* gil mode: all pools are shared */
-        blocks = give_shared(cache, blocks, kind, size_class, function);
+    gi_heap *group_shared = shared_of(cache);
+    if (cache->heap == group_shared) { /* gil mode: all pools are shared */
+        blocks = give_shared(cache, group_shared, blocks, kind, size_class, function);
     }
     while (blocks != NULL) {
         gi_link *shared = NULL;
@@ -172,16 +177,34 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
                 gi_heap_give(&cache->own, block, &cache->emptied, function);
             } else if (claimed != NULL && number == claimed->number) {
                 gi_heap_give(claimed, block, &cache->emptied, function);
-            } else if (number == GI_HEAP_SHARED_NUMBER) {
+            } else if (number == group_shared->number) {
                 block->next = shared;
                 shared = block;
             } else {
                 gi_cache_free_remote(cache, word, block, function);
             }
         }
-        blocks = shared == NULL ? NULL : give_shared(cache, shared, kind, size_class, function);
+        blocks = shared == NULL ? NULL : give_shared(cache, group_shared, shared, kind, size_class, function);
     }
     release_emptied(cache);
+    if (gi_unlikely(gi_retired_is_due(cache->own.group))) { /* pools in limbo */
+        gi_fetch_or_relaxed(&cache->own.asked->bits, GI_ASKED_RECLAIM);
+    }
+}
+
+void gi_cache_give_foreign(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function) {
+    gi_heap *heap = gi_heap_of_number(gi_word_heap(word));
+    if (gi_heap_is_shared(heap)) {
+        block->next = NULL;
+        gi_link *moved = give_shared(cache, heap, block, gi_word_kind(word), gi_word_class(word), function);
+        release_emptied(cache);
+        if (moved == NULL) {
+            return;
+        }
+        /* order(page-word): acquire; pairs with release in move_pool(). */
+        word = gi_load_acquire(gi_address_word(block)); /* a thread has adopted the pool */
+    }
+    gi_cache_free_remote(cache, word, block, function);
 }
 
 /* --- refill, overflow ------------------------------------------------------------------------- */
@@ -194,7 +217,7 @@ static void set_cap(gi_bin *bin, uint32_t cap) {
 /* Blocks from the pools of the cache's heap: partial ones, orphans (GIL-free mode), a new one. */
 static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned size_class, bool *fresh) {
     gi_heap *heap = cache->heap;
-    bool shared = heap == &gi_shared_heap;
+    bool shared = gi_heap_is_shared(heap);
     gi_link *blocks = NULL;
     for (gi_pool *pool = NULL;;) {
         if (shared) {
@@ -406,6 +429,15 @@ void gi_cache_safepoint(gi_thread_cache *cache, const char *function) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
+static bool is_empty(const gi_thread_cache *cache) {
+    uint32_t used = 0, open = 0;
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        used |= cache->used[kind];
+        open |= cache->own.open[kind];
+    }
+    return used == 0 && open == 0 && cache->remote_pending == 0;
+}
+
 void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         while (cache->used[kind] != 0) {
@@ -429,8 +461,8 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     gi_cache_flush_remote(cache, function);
 }
 
-void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function) {
-    if (!cache->own.lost && gi_heap_claim(&cache->own)) {
+void gi_cache_flush_idle(gi_thread_cache *cache, bool free_threaded, gi_pool **emptied, const char *function) {
+    if (!cache->own.lost && gi_heap_claim(&cache->own, free_threaded)) {
         cache->claiming = true;
         cache->emptied = *emptied;
         gi_cache_flush(cache, function);
@@ -441,12 +473,76 @@ void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *
     }
 }
 
+/* Hands what a private heap has to the shared one. */
+static void share(gi_thread_cache *cache, const char *function) {
+    gi_heap_orphan(&cache->own);
+    /* Pools first, lists then: whoever finds a list closed finds the new owner in the page word. */
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (uint32_t left = cache->own.open[kind]; left != 0; left &= left - 1) {
+            unsigned size_class = (unsigned)__builtin_ctz(left);
+            gi_link *blocks = gi_remote_list_close(&cache->own.remote[kind][size_class]);
+            give_back(cache, NULL, kind, size_class, blocks, function);
+        }
+        cache->own.open[kind] = 0;
+    }
+    gi_cache_flush_remote(cache, function);
+}
+
+/* What is done to all caches in a stopped world, under all claims.  Pools that become empty go back afterwards: perhaps
+   to a user's arena allocator. */
+typedef struct all_caches {
+    const char *function;
+    void (*work)(gi_thread_cache *cache, const char *function);
+    gi_pool *emptied;
+    bool moved; /* a block may have gone to another cache */
+} all_caches;
+
+static void work_on_one(gi_thread_cache *cache, void *arg) {
+    all_caches *all = arg;
+    if (is_empty(cache) || cache->own.lost) {
+        return;
+    }
+    uint64_t pushed = gi_load_relaxed(&cache->remote_batches); /* relaxed: a statistic of a thread that stands still */
+    cache->claiming = true;
+    cache->emptied = all->emptied;
+    all->work(cache, all->function);
+    all->emptied = cache->emptied;
+    cache->emptied = NULL;
+    cache->claiming = false;
+    all->moved |= gi_load_relaxed(&cache->remote_batches) != pushed; /* relaxed: as above */
+}
+
+static void work_on_all(void (*work)(gi_thread_cache *cache, const char *function), const char *function) {
+    all_caches all = {.function = function, .work = work, .moved = true};
+    gi_heap_claim_all();
+    while (all.moved) {
+        all.moved = false;
+        gi_cache_for_each(work_on_one, &all);
+    }
+    gi_heap_release_all();
+    gi_heap_release_pools(all.emptied);
+}
+
+void gi_cache_flush_all(const char *function) { work_on_all(gi_cache_flush, function); }
+
+static void share_one(gi_thread_cache *cache, const char *function) {
+    if (cache->heap == &cache->own) {
+        share(cache, function);
+        cache->heap = NULL;
+    }
+}
+
+void gi_cache_share_all(const char *function) {
+    work_on_all(gi_cache_flush_remote, function);
+    work_on_all(share_one, function);
+}
+
 void gi_cache_attach(gi_thread_cache *cache, bool free_threaded) {
     if (free_threaded) {
         gi_heap_activate(&cache->own);
     }
-    gi_heap *heap = free_threaded ? &cache->own : &gi_shared_heap;
-    if (cache->heap != heap) { /* the first time */
+    gi_heap *heap = free_threaded ? &cache->own : shared_of(cache);
+    if (cache->heap != heap) { /* the first time, or in another mode than the last time */
         cache->heap = heap;
         for (unsigned kind = 0; kind < GI_KINDS; kind++) {
             cache->tag[kind] = gi_word_make(heap->number, kind, 0);
@@ -469,17 +565,7 @@ void gi_cache_detach(gi_thread_cache *cache, bool free_threaded, const char *fun
 static void end(gi_thread_cache *cache, const char *function) {
     gi_cache_flush(cache, function);
     if (cache->heap == &cache->own) {
-        gi_heap_orphan(&cache->own);
-        /* Pools first, lists then: whoever finds a list closed finds the new owner in the page word. */
-        for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-            for (uint32_t left = cache->own.open[kind]; left != 0; left &= left - 1) {
-                unsigned size_class = (unsigned)__builtin_ctz(left);
-                gi_link *blocks = gi_remote_list_close(&cache->own.remote[kind][size_class]);
-                give_back(cache, NULL, kind, size_class, blocks, function);
-            }
-            cache->own.open[kind] = 0;
-        }
-        gi_cache_flush_remote(cache, function);
+        share(cache, function);
     }
     cache->heap = NULL;
     gi_heap_idle(&cache->own);
@@ -491,7 +577,7 @@ void gi_cache_end(gi_thread_cache *cache, const char *function) {
 }
 
 bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *function) {
-    if (!outside || !gi_heap_claim(&cache->own)) {
+    if (!outside || !gi_heap_claim(&cache->own, gi_world_is_free())) {
         cache->own.lost = true;
         return false;
     }
@@ -500,12 +586,16 @@ bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *f
     return true;
 }
 
-bool gi_cache_init(gi_thread_cache *cache, gi_asked *asked) { return gi_heap_number(&cache->own, asked); }
+bool gi_cache_init(gi_thread_cache *cache, gi_heap_group *group, gi_asked *asked) {
+    return gi_heap_number(&cache->own, group, asked);
+}
 
 void gi_cache_for_each(void (*visit)(gi_thread_cache *cache, void *arg), void *arg) {
     uint32_t last = gi_heap_last_number();
     for (uint32_t number = GI_HEAP_FIRST_PRIVATE_NUMBER; number <= last; number++) {
-        char *heap = (char *)gi_heap_of_number(number);
-        visit((gi_thread_cache *)(void *)(heap - offsetof(gi_thread_cache, own)), arg);
+        gi_heap *heap = gi_heap_of_number(number);
+        if (!gi_heap_is_shared(heap)) {
+            visit((gi_thread_cache *)(void *)((char *)heap - offsetof(gi_thread_cache, own)), arg);
+        }
     }
 }

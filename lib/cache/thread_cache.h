@@ -30,6 +30,7 @@
 
 #include "concurrency/remote_list.h"
 #include "lib/cache/heap.h"
+#include "lib/cache/retired.h"
 
 typedef struct gi_bin {
     gi_link *alloc, *free;
@@ -61,9 +62,10 @@ typedef struct gi_thread_cache {
     gi_pool *emptied;        /* pools with nothing taken, to be released */
     bool claiming;           /* holds a claim on another cache's heap */
     uint32_t safepoints;     /* passed since the last flush of remote slots, while some are not empty */
-    gi_heap *heap;           /* where it refills from: the shared heap or &own */
+    gi_heap *heap;           /* where it refills from: the group's shared heap or &own; NULL: neither yet */
     gi_counter large;        /* large blocks allocated minus freed here; wraps below 0 */
     gi_counter remote_frees, remote_batches;
+    gi_retired retired; /* retire.h */
     gi_bin bins[GI_KINDS][1 + GI_CLASSES];
     gi_remote_slot remote[GI_REMOTE_SLOTS];
     gi_heap own;
@@ -76,11 +78,11 @@ extern const gi_thread_cache gi_empty_cache GI_INTERNAL;
 
 static inline bool gi_cache_is_attached(const gi_thread_cache *cache) { return cache != &gi_empty_cache; }
 
-/* Makes zeroed memory, which is never given back, an idle and empty cache whose heap's lists are closed.  `asked`: by
-   which word its thread is asked to drain.  False when there are too many caches. */
-bool gi_cache_init(gi_thread_cache *cache, gi_asked *asked);
+/* Makes zeroed memory, which is never given back, an idle and empty cache of the group, for ever.  `asked`: by which
+   word its thread is asked to drain.  False when there are too many caches. */
+bool gi_cache_init(gi_thread_cache *cache, gi_heap_group *group, gi_asked *asked);
 
-/* The thread attaches: the cache allocates from the shared heap (gil mode) or from its own (GIL-free mode). */
+/* The thread attaches: the cache allocates from the group's shared heap (gil mode) or from its own (GIL-free mode). */
 void gi_cache_attach(gi_thread_cache *cache, bool free_threaded);
 /* The thread detaches: in GIL-free mode remote frees are pushed to their owners. */
 void gi_cache_detach(gi_thread_cache *cache, bool free_threaded, const char *function);
@@ -96,22 +98,31 @@ void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, g
 /* Puts a block of another private heap into a remote slot. */
 void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function);
 
+/* Gives a block of another group's heap back to that heap, at once or by a remote slot. */
+void gi_cache_give_foreign(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function);
+
 /* Pushes all remote slots to the owners. */
 void gi_cache_flush_remote(gi_thread_cache *cache, const char *function);
 /* Takes in what other threads have freed for this cache's heap, into the pools. */
 void gi_cache_drain(gi_thread_cache *cache, const char *function);
 /* All of the cache goes back: bins and remote frees to their pools.  The cache stays usable. */
 void gi_cache_flush(gi_thread_cache *cache, const char *function);
-/* The cache of a detached state ends: flushed, its pools handed to the shared heap, its lists closed.  It is as new,
+/* The cache of an ending state ends: flushed, its pools handed to the shared heap, its lists closed.  It is as new,
    and may be attached again.  By any thread. */
 void gi_cache_end(gi_thread_cache *cache, const char *function);
 /* The same in the child of a fork, for the cache of a thread of the parent that was `outside` it.  False if it was not,
    or may not have been (attached, or being deleted): the cache is lost, its blocks stay usable. */
 bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *function);
 
-/* Flushes the cache of another, detached thread, if it can be claimed; in gil mode the caller holds the lock.  Pools
-   that became empty are put in front of *emptied, for gi_heap_release_pools(). */
-void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function);
+/* The mode is about to become gil, in a stopped world: what each cache has of its own is handed to the shared heap, and
+   its lists are closed.  Bins stay as they are. */
+void gi_cache_share_all(const char *function);
+/* In a stopped world: flushes all caches, until every free block is in its pool. */
+void gi_cache_flush_all(const char *function);
+
+/* Flushes the cache of another, detached thread, if it can be claimed in that mode; in gil mode the caller holds the
+   lock.  Pools that became empty are put in front of *emptied, for gi_heap_release_pools(). */
+void gi_cache_flush_idle(gi_thread_cache *cache, bool free_threaded, gi_pool **emptied, const char *function);
 
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);

@@ -153,6 +153,13 @@ bool gi_os_slot_release(void *memory) {
     return true;
 }
 
+size_t gi_os_slots_used(void) {
+    gi_mutex_lock(&os_mutex);
+    size_t used = reservation.fresh;
+    gi_mutex_unlock(&os_mutex);
+    return used;
+}
+
 /* --- fork ------------------------------------------------------------------------------------- */
 
 void gi_os_before_fork(void) { gi_mutex_lock(&os_mutex); }

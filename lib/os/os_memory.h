@@ -64,6 +64,9 @@ void *gi_os_slot_acquire(void);
 /* Takes back a slot; false if `memory` is none. */
 bool gi_os_slot_release(void *memory);
 
+/* How many slots, from the first on, have ever been handed out. */
+size_t gi_os_slots_used(void);
+
 /* Around fork(): no other thread is inside. */
 void gi_os_before_fork(void);
 void gi_os_after_fork(void);

@@ -161,7 +161,7 @@ static void expect_examined(const gi_pool *pool) {
                                   : offset / size >= pool->carved ? GI_BLOCK_NOT_CARVED
                                   : pool->taken == 0              ? GI_BLOCK_NONE_TAKEN
                                                                   : GI_BLOCK_OK;
-        gi_block_fault found = gi_pool_examine(pool, memory + offset);
+        gi_block_fault found = gi_pool_examine(pool, (const gi_link *)(const void *)(memory + offset));
         if (found != expected) {
             expect_failed(__FILE__, __LINE__, "class %u, %u carved, %u taken, offset %zu: %d, not %d", pool->size_class,
                           pool->carved, pool->taken, offset, (int)found, (int)expected);

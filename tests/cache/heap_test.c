@@ -29,7 +29,7 @@ static gi_asked asked[3];
 static void init(void) {
     gi_address_map_init(RESERVE);
     for (size_t i = 0; i < LENGTH(heaps); i++) {
-        EXPECT(gi_heap_number(&heaps[i], &asked[i]));
+        EXPECT(gi_heap_number(&heaps[i], &gi_main_group, &asked[i]));
     }
     EXPECT_EQ(gi_heap_check_all(), 0);
 }
@@ -94,7 +94,7 @@ static void expect_all_back(void) {
         expect_counts(&heaps[i], 0, 0);
         EXPECT(heaps[i].full == NULL);
     }
-    expect_counts(&gi_shared_heap, 0, 0);
+    expect_counts(&gi_main_group.shared, 0, 0);
     gi_arena_purge();
     EXPECT_EQ(gi_arena_check(), 0);
     EXPECT_EQ(get(&gi_arena_stats_now.arenas), 0);
@@ -104,9 +104,9 @@ static void expect_all_back(void) {
 
 static void heaps_have_numbers(void) {
     EXPECT(gi_heap_of_number(0) == NULL);
-    EXPECT(gi_heap_of_number(GI_HEAP_SHARED_NUMBER) == &gi_shared_heap);
+    EXPECT(gi_heap_of_number(GI_HEAP_SHARED_NUMBER) == &gi_main_group.shared);
     EXPECT(gi_heap_of_number(GI_HEAP_FIRST_PRIVATE_NUMBER) == NULL);
-    EXPECT_EQ(gi_shared_heap.number, GI_HEAP_SHARED_NUMBER);
+    EXPECT_EQ(gi_main_group.shared.number, GI_HEAP_SHARED_NUMBER);
     EXPECT_EQ(gi_heap_last_number(), GI_HEAP_SHARED_NUMBER);
     init();
     for (uint32_t i = 0; i < LENGTH(heaps); i++) {
@@ -120,20 +120,20 @@ static void heaps_have_numbers(void) {
     EXPECT(gi_heap_of_number(GI_HEAP_NUMBERS - 1) == NULL); /* nobody's */
 }
 
-/* A new heap takes no pushes before it has a pool of the class. */
+/* A new heap has no list open before it has a pool of the class. */
 static void a_new_heap_is_closed(void) {
     init();
-    gi_link link = {NULL};
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            EXPECT(!gi_remote_list_push(&heaps[0].remote[kind][size_class], &link, &link, 1));
+            EXPECT(!gi_remote_list_any(&heaps[0].remote[kind][size_class]));
         }
+        EXPECT_EQ(heaps[0].open[kind], 0);
     }
     bool fresh;
     give(&heaps[0], take(&heaps[0], CLASS, &fresh)); /* only the first of them: the pool stays */
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            bool open = gi_load_relaxed(&heaps[0].remote[kind][size_class].head) != GI_REMOTE_CLOSED;
+            bool open = (heaps[0].open[kind] >> size_class & 1u) != 0;
             EXPECT(open == (kind == KIND && size_class == CLASS));
         }
     }
@@ -142,13 +142,13 @@ static void a_new_heap_is_closed(void) {
 /* A number is never used again, so they come to an end: then there is no new heap, and no harm. */
 static void numbers_come_to_an_end(void) {
     uint32_t last = GI_HEAP_SHARED_NUMBER;
-    while (gi_heap_number(&heaps[0], NULL)) {
+    while (gi_heap_number(&heaps[0], &gi_main_group, NULL)) {
         EXPECT_EQ(heaps[0].number, last + 1);
         last = heaps[0].number;
     }
     EXPECT_EQ(last, GI_HEAP_NUMBERS - 2);
     EXPECT_EQ(gi_heap_last_number(), last);
-    EXPECT(!gi_heap_number(&heaps[1], NULL));
+    EXPECT(!gi_heap_number(&heaps[1], &gi_main_group, NULL));
     EXPECT_EQ(gi_heap_last_number(), last);
     EXPECT(gi_heap_of_number(last) == &heaps[0]);
     /* The highest word is still a word of its own. */
@@ -159,7 +159,7 @@ static void numbers_come_to_an_end(void) {
 static void a_number_needs_no_memory(void) {
     system_install();
     system_refuse_all();
-    EXPECT(gi_heap_number(&heaps[0], &asked[0]));
+    EXPECT(gi_heap_number(&heaps[0], &gi_main_group, &asked[0]));
     EXPECT_EQ(heaps[0].number, GI_HEAP_FIRST_PRIVATE_NUMBER);
     EXPECT_EQ(shared_get(&system_counts.meant), 0);
 }
@@ -256,9 +256,9 @@ static void without_memory_there_is_no_pool(void) {
 
 static void give_shared(gi_link *block) {
     gi_pool *emptied = NULL;
-    gi_mutex_lock(&gi_shared_heap.mutex);
-    gi_heap_give(&gi_shared_heap, block, &emptied, FUNCTION);
-    gi_mutex_unlock(&gi_shared_heap.mutex);
+    gi_mutex_lock(&gi_main_group.shared.mutex);
+    gi_heap_give(&gi_main_group.shared, block, &emptied, FUNCTION);
+    gi_mutex_unlock(&gi_main_group.shared.mutex);
     gi_heap_release_pools(emptied);
 }
 
@@ -270,7 +270,7 @@ static void orphans_go_to_the_shared_heap_and_are_adopted(void) {
     give(heap, blocks[0]); /* the first pool is partial, the others are full */
     gi_heap_orphan(heap);
     expect_counts(heap, 0, 0);
-    expect_counts(&gi_shared_heap, 3, 3 * CAPACITY - 1);
+    expect_counts(&gi_main_group.shared, 3, 3 * CAPACITY - 1);
     EXPECT_EQ(get(&heap->orphaned), 3);
     EXPECT(heap->full == NULL && first_partial(heap, CLASS) == NULL);
     for (size_t i = 0; i < 3 * CAPACITY; i++) {
@@ -284,7 +284,7 @@ static void orphans_go_to_the_shared_heap_and_are_adopted(void) {
     EXPECT(!gi_heap_adopt(other, KIND, CLASS + 1));
     EXPECT(gi_heap_adopt(other, KIND, CLASS));
     expect_counts(other, 1, CAPACITY - 1);
-    expect_counts(&gi_shared_heap, 2, 2 * CAPACITY);
+    expect_counts(&gi_main_group.shared, 2, 2 * CAPACITY);
     EXPECT_EQ(get(&other->adopted), 1);
     EXPECT_EQ(heap_of(blocks[1]), other->number);
     EXPECT(!gi_heap_adopt(other, KIND, CLASS)); /* the others are full */
@@ -315,7 +315,7 @@ static void pools_of_all_classes_are_orphaned(void) {
     }
     expect_counts(&heaps[2], GI_CLASSES, taken);
     gi_heap_orphan(&heaps[2]);
-    expect_counts(&gi_shared_heap, GI_CLASSES, taken);
+    expect_counts(&gi_main_group.shared, GI_CLASSES, taken);
     for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
         for (gi_link *next; lists[size_class] != NULL; lists[size_class] = next) {
             next = lists[size_class]->next;
@@ -408,17 +408,17 @@ struct worker {
 static void give_what_is_shared(struct worker *self) {
     gi_link *rest = NULL;
     gi_pool *emptied = NULL;
-    gi_mutex_lock(&gi_shared_heap.mutex);
+    gi_mutex_lock(&gi_main_group.shared.mutex);
     for (gi_link *block = self->kept, *next; block != NULL; block = next) {
         next = block->next;
         if (heap_of(block) == GI_HEAP_SHARED_NUMBER) {
-            gi_heap_give(&gi_shared_heap, block, &emptied, FUNCTION);
+            gi_heap_give(&gi_main_group.shared, block, &emptied, FUNCTION);
         } else {
             block->next = rest;
             rest = block;
         }
     }
-    gi_mutex_unlock(&gi_shared_heap.mutex);
+    gi_mutex_unlock(&gi_main_group.shared.mutex);
     gi_heap_release_pools(emptied);
     self->kept = rest;
 }
@@ -608,7 +608,8 @@ static void the_check_finds_h2(void) {
 
 static void the_check_finds_h3(void) {
     gi_heap *heap = plant();
-    gi_counter *const counters[] = {&heap->pools, &heap->taken, &gi_shared_heap.pools, &gi_shared_heap.taken};
+    gi_counter *const counters[] = {&heap->pools, &heap->taken, &gi_main_group.shared.pools,
+                                    &gi_main_group.shared.taken};
     for (size_t i = 0; i < LENGTH(counters); i++) {
         gi_counter_add(counters[i], 1);
         EXPECT_BROKEN("H3", gi_heap_check_all());

@@ -21,11 +21,13 @@
 #include "tests/support/shadow.h"
 #include "tests/support/threads.h"
 
+enum { DOMAIN_KINDS = GI_KIND_OBJECT + 1 }; /* those with CPython's names */
+
 /* --- the fast path ---------------------------------------------------------------------------- */
 
 static void each_size_has_its_bin(void) {
     static gi_thread_cache cache;
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         EXPECT(gi_bin_for_size(&cache, kind, 0) == &cache.bins[kind][0]);
         for (size_t size = 1; size <= GI_SMALL_MAX; size++) {
             EXPECT(gi_bin_for_size(&cache, kind, size) == &cache.bins[kind][1 + gi_size_class(size)]);
@@ -52,7 +54,7 @@ static void expect_fast_path_shut(unsigned kind, void *block) {
 
 static void domains_open_and_close(void) {
     PyGILState_STATE was = PyGILState_Ensure();
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         expect_limits(&gi_limits[kind], GI_SMALL_MAX + 1, gi_address_map_pages());
         expect_limits(&gi_open_limits, GI_SMALL_MAX + 1, gi_address_map_pages());
         void *block = gi_object_malloc_slow(kind, 32), *other = gi_object_malloc_slow(kind, 32);
@@ -72,17 +74,17 @@ static void domains_open_and_close(void) {
 
 static void a_detached_thread_never_takes_it(void) {
     PyGILState_STATE was = PyGILState_Ensure();
-    void *blocks[GI_KINDS];
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    void *blocks[DOMAIN_KINDS];
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         blocks[kind] = gi_object_malloc_slow(kind, 32);
     }
     PyThreadState *state = PyEval_SaveThread();
     EXPECT(gi_current_cache == &gi_empty_cache);
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         expect_fast_path_shut(kind, blocks[kind]);
     }
     PyEval_RestoreThread(state);
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], blocks[kind]));
     }
     PyGILState_Release(was);
@@ -91,7 +93,7 @@ static void a_detached_thread_never_takes_it(void) {
 
 /* A domain that is closed before first use stays closed; one that was never touched opens at it. */
 static void domains_are_closed_before_first_use(void) {
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         expect_limits(&gi_limits[kind], 0, 0);
     }
     expect_limits(&gi_open_limits, 0, 0);
@@ -110,7 +112,7 @@ static void domains_are_closed_before_first_use(void) {
 static void it_pops_and_pushes_and_nothing_else(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     gi_thread_cache *cache = gi_current_cache;
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
             size_t size = gi_class_size(size_class);
             gi_bin *bin = gi_bin_for_size(cache, kind, size);
@@ -190,7 +192,7 @@ static void what_is_not_mine_is_left_to_the_slow_path(void) {
 static void callocated_blocks_are_zero_in_fresh_and_in_used_memory(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     for (int round = 0; round < 3; round++) {
-        for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
             for (size_t size = 0; size <= GI_SMALL_MAX + 32; size++) {
                 char *block = size % 2 != 0 ? gi_object_calloc_slow(kind, 1, size)
                                             : gi_object_calloc_fast(kind, &gi_limits[kind], size);
@@ -225,7 +227,7 @@ static bool expected_to_stay(size_t class_size, size_t size) {
 
 static void a_resized_block_follows_pymallocs_rule(void) {
     PyGILState_STATE was = PyGILState_Ensure();
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
             size_t class_size = gi_class_size(size_class);
             for (size_t size = 0; size <= GI_SMALL_MAX + 40; size++) {
@@ -255,7 +257,7 @@ static void a_resized_block_follows_pymallocs_rule(void) {
 
 static void large_blocks_are_raw_and_counted(void) {
     PyGILState_STATE was = PyGILState_Ensure();
-    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+    for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
         char *block = gi_object_malloc_slow(kind, GI_SMALL_MAX + 1);
         EXPECT(block != NULL && gi_address_word(block) == NULL);
         EXPECT_EQ(gi_load_relaxed(&gi_current_cache->large), 1);
@@ -436,7 +438,7 @@ static PyThreadState *new_state(const struct out_of_memory *test) {
 }
 
 /* Some blocks of each kind and class; few of each, for what counts is how many pools and arenas come and go. */
-#define BLOCKS (GI_KINDS * (GI_CLASSES + 1) * 3)
+#define BLOCKS (DOMAIN_KINDS * (GI_CLASSES + 1) * 3)
 
 static size_t size_of_block(size_t i) { return i % (GI_CLASSES + 1) * GI_ALIGNMENT + i % 7; }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "lib/arena/arena.h"
+#include "lib/arena/kind.h"
 #include "lib/os/os_memory.h"
 #include "tests/concurrency/unit.h"
 #include "tests/os/system.h"
@@ -38,8 +39,10 @@ static gi_remote_list *remote_of(gi_thread_cache *cache, unsigned size_class) {
 
 static void init(void) {
     gi_address_map_init(RESERVE);
+    while (gi_kind_make("made", 0, false) >= 0) { /* so that all kinds are there */
+    }
     for (size_t i = 0; i < LENGTH(caches); i++) {
-        EXPECT(gi_cache_init(&caches[i], &asked[i]));
+        EXPECT(gi_cache_init(&caches[i], &gi_main_group, &asked[i]));
     }
 }
 
@@ -96,7 +99,7 @@ static gi_link **alloc_many(gi_thread_cache *cache, size_t count) {
 
 /* Blocks that are out of their pools and free in no cache: those of the program. */
 static uint64_t alive(void) {
-    uint64_t taken = get(&gi_shared_heap.taken), cached = 0;
+    uint64_t taken = get(&gi_main_group.shared.taken), cached = 0;
     for (size_t i = 0; i < LENGTH(caches); i++) {
         int64_t count = gi_cache_count_free(&caches[i]);
         EXPECT(count >= 0);
@@ -154,7 +157,7 @@ static void attaching_chooses_the_heap(void) {
     EXPECT(!gi_cache_is_attached(gi_current_cache));
     gi_cache_attach(A, false);
     EXPECT(gi_current_cache == A && gi_cache_is_attached(A));
-    EXPECT(A->heap == &gi_shared_heap);
+    EXPECT(A->heap == &gi_main_group.shared);
     gi_cache_detach(A, false, FUNCTION);
     EXPECT(gi_current_cache == &gi_empty_cache);
     gi_cache_attach(B, true);
@@ -248,14 +251,14 @@ static void a_refill_takes_first_what_was_freed(void) {
     }
     release(A, one);
     release(A, two);
-    uint64_t taken = get(&gi_shared_heap.taken);
+    uint64_t taken = get(&gi_main_group.shared.taken);
     EXPECT_EQ(bin_of(A, CLASS)->room, (int32_t)bin_of(A, CLASS)->cap - 2);
     EXPECT(gi_cache_refill(A, KIND, CLASS, FUNCTION));
     EXPECT(bin_of(A, CLASS)->alloc == two && two->next == one && one->next == NULL);
     EXPECT(bin_of(A, CLASS)->free == NULL);
     EXPECT_EQ(bin_of(A, CLASS)->room, bin_of(A, CLASS)->cap);
     EXPECT(!bin_of(A, CLASS)->fresh); /* a program has written to them */
-    EXPECT_EQ(get(&gi_shared_heap.taken), taken);
+    EXPECT_EQ(get(&gi_main_group.shared.taken), taken);
     EXPECT(gi_cache_count_free(A) == 2);
 }
 
@@ -286,7 +289,7 @@ static void a_refill_adopts_before_it_takes_new_memory(void) {
     EXPECT_EQ(get(&B->own.pools), 0);
     gi_link *mine = alloc(B);
     EXPECT_EQ(get(&B->own.adopted), 1);
-    EXPECT_EQ(get(&gi_shared_heap.pools), 0);
+    EXPECT_EQ(get(&gi_main_group.shared.pools), 0);
     EXPECT(gi_address_pool(mine) == gi_address_pool(block));
     release(B, mine);
     release(B, block);
@@ -369,7 +372,7 @@ static void what_overflows_is_allocated_next_if_nothing_else_is(void) {
     while (bin->alloc != NULL) {
         alloc(A);
     }
-    uint64_t taken = get(&gi_shared_heap.taken);
+    uint64_t taken = get(&gi_main_group.shared.taken);
     uint32_t cap = bin->cap;
     EXPECT(cap + 1 < MANY);
     for (uint32_t i = 0; i < cap; i++) {
@@ -382,7 +385,7 @@ static void what_overflows_is_allocated_next_if_nothing_else_is(void) {
     EXPECT_EQ(length_of(bin->alloc), cap);
     EXPECT(!bin->fresh);
     EXPECT(bin->free == blocks[cap] && bin->free->next == NULL);
-    EXPECT_EQ(get(&gi_shared_heap.taken), taken);
+    EXPECT_EQ(get(&gi_main_group.shared.taken), taken);
     EXPECT_EQ(gi_cache_count_free(A), cap + 1);
     /* The next time there is something: back to the pools. */
     for (uint32_t i = cap + 1; i < 2 * cap; i++) {
@@ -390,7 +393,7 @@ static void what_overflows_is_allocated_next_if_nothing_else_is(void) {
     }
     EXPECT_EQ(bin->room, 0);
     release(A, blocks[2 * cap]);
-    EXPECT_EQ(get(&gi_shared_heap.taken), taken - cap);
+    EXPECT_EQ(get(&gi_main_group.shared.taken), taken - cap);
     EXPECT(bin->free == blocks[2 * cap] && bin->free->next == NULL);
     EXPECT_EQ(length_of(bin->alloc), cap);
     free(blocks);
@@ -640,8 +643,10 @@ static void end_cache(gi_thread_cache *cache) {
     EXPECT_EQ(get(&cache->own.taken), 0);
     EXPECT_EQ(gi_load_relaxed(&cache->own.status), GI_HEAP_IDLE);
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        EXPECT_EQ(cache->own.open[kind], 0);
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-            EXPECT(gi_load_relaxed(&cache->own.remote[kind][size_class].head) == GI_REMOTE_CLOSED);
+            gi_link *head = gi_load_relaxed(&cache->own.remote[kind][size_class].head);
+            EXPECT(head == GI_REMOTE_CLOSED || head == NULL); /* NULL: never opened */
         }
     }
 }
@@ -714,7 +719,7 @@ static void a_cache_is_used_again_in_either_mode(void) {
     for (int i = 0; i < 6; i++) {
         bool free_threaded = i % 3 != 0;
         gi_cache_attach(A, free_threaded);
-        EXPECT(A->heap == (free_threaded ? &A->own : &gi_shared_heap));
+        EXPECT(A->heap == (free_threaded ? &A->own : &gi_main_group.shared));
         gi_link *kept = alloc(A), *freed = alloc(A);
         release(A, freed);
         EXPECT_EQ(heap_of(kept), A->heap->number);
@@ -940,7 +945,7 @@ static void blocks_change_hands_while_threads_come_and_go(void) {
     gi_address_map_init(RESERVE);
     for (size_t i = 0; i < THREADS; i++) {
         workers[i].seed = i;
-        EXPECT(gi_cache_init(&workers[i].cache, &workers[i].asked));
+        EXPECT(gi_cache_init(&workers[i].cache, &gi_main_group, &workers[i].asked));
     }
     threads_run(THREADS, live_and_die, workers, sizeof(workers[0]));
     size_t left = 0;
@@ -949,7 +954,7 @@ static void blocks_change_hands_while_threads_come_and_go(void) {
     for (size_t i = 0; i < LENGTH(exchange); i++) {
         left += exchange[i] != NULL;
     }
-    EXPECT_EQ(get(&gi_shared_heap.taken), left); /* no block was lost, none is left in a cache */
+    EXPECT_EQ(get(&gi_main_group.shared.taken), left); /* no block was lost, none is left in a cache */
     for (size_t i = 0; i < LENGTH(exchange); i++) {
         if (exchange[i] != NULL) {
             release(&workers[0].cache, exchange[i]);
@@ -957,8 +962,8 @@ static void blocks_change_hands_while_threads_come_and_go(void) {
     }
     gi_cache_flush(&workers[0].cache, FUNCTION);
     EXPECT_EQ(gi_heap_check_all(), 0);
-    EXPECT_EQ(get(&gi_shared_heap.taken), 0);
-    EXPECT_EQ(get(&gi_shared_heap.pools), 0);
+    EXPECT_EQ(get(&gi_main_group.shared.taken), 0);
+    EXPECT_EQ(get(&gi_main_group.shared.pools), 0);
     gi_arena_purge();
     EXPECT_EQ(get(&gi_arena_stats_now.arenas), 0);
 }

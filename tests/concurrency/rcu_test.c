@@ -262,7 +262,7 @@ static void a_child_whose_parent_was_alone_has_grace_periods(void) {
     gi_rcu_register();
     gi_rcu_online();
     if (in_child(&pid)) {
-        gi_rcu_after_fork_child(true);
+        gi_rcu_after_fork_child();
         gi_rcu_synchronize();
         gi_rcu_quiescent();
         gi_rcu_offline();
@@ -273,7 +273,7 @@ static void a_child_whose_parent_was_alone_has_grace_periods(void) {
     expect_child_well(pid);
     gi_rcu_unregister();
     if (in_child(&pid)) {
-        gi_rcu_after_fork_child(false);
+        gi_rcu_after_fork_child();
         gi_rcu_register();
         gi_rcu_synchronize();
         gi_rcu_unregister();
@@ -283,7 +283,7 @@ static void a_child_whose_parent_was_alone_has_grace_periods(void) {
 }
 
 /* Others are online for ever in the child: nothing waits for them. */
-static void a_child_without_the_other_threads_goes_on_without_grace_periods(void) {
+static void a_child_without_the_other_threads_has_grace_periods(void) {
     for (int registered = 0; registered < 2; registered++) {
         shared_set(&stay, 0);
         pthread_t other = thread_start(stay_online, NULL);
@@ -294,14 +294,16 @@ static void a_child_without_the_other_threads_goes_on_without_grace_periods(void
         }
         pid_t pid;
         if (in_child(&pid)) {
-            gi_rcu_after_fork_child(registered != 0);
+            gi_rcu_after_fork_child();
             if (registered == 0) {
                 gi_rcu_register();
                 gi_rcu_online();
             }
             gi_rcu_quiescent();
+            gi_rcu_synchronize();
             gi_rcu_offline();
             gi_rcu_online();
+            gi_rcu_synchronize();
             gi_rcu_unregister();
             _exit(0);
         }
@@ -333,7 +335,9 @@ static void *stay_registered(void *unused) {
 static void go_through_all_states(void) {
     gi_rcu_online();
     gi_rcu_quiescent();
+    gi_rcu_synchronize();
     gi_rcu_offline();
+    gi_rcu_synchronize();
 }
 
 #if !UNDER_TSAN
@@ -364,7 +368,7 @@ static void fork_registered(bool registered) {
     pid_t pid = fork(); /* the library's handlers are around it */
     EXPECT(pid >= 0);
     if (pid == 0) {
-        gi_rcu_after_fork_child(registered);
+        gi_rcu_after_fork_child();
         if (!registered) {
             gi_rcu_register();
         }
@@ -414,7 +418,7 @@ int main(void) {
         IN_CHILD(nobody_registers_around_a_fork),
         IN_CHILD(the_child_of_a_fork_lacks_the_others),
         IN_CHILD(a_child_whose_parent_was_alone_has_grace_periods),
-        IN_CHILD(a_child_without_the_other_threads_goes_on_without_grace_periods),
+        IN_CHILD(a_child_without_the_other_threads_has_grace_periods),
     };
     return cmocka_run_group_tests_name("rcu", tests, NULL, NULL);
 }

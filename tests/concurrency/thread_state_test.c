@@ -23,7 +23,7 @@ static gi_thread_state states[STATES];
 
 static void init(bool is_free) {
     registry = (gi_registry)GI_REGISTRY_INIT;
-    gi_store_relaxed(&registry.free_threaded, is_free);
+    gi_store_relaxed(&gi_the_world.free_threaded, is_free);
     gi_store_relaxed(&registry.gil.interval_ns, NEVER_NS);
     for (size_t i = 0; i < STATES; i++) {
         gi_thread_state_init(&states[i], &registry);
@@ -37,9 +37,25 @@ static uint64_t get(const gi_counter *counter) { return gi_load_relaxed(counter)
 static uint32_t status(const gi_thread_state *state) { return gi_load_relaxed(&state->status); }
 static void ask(gi_thread_state *state, uint32_t bits) { gi_fetch_or_relaxed(&state->asked.bits, bits); }
 
+static void end(gi_thread_state *state, bool keep) {
+    EXPECT_EQ(gi_thread_begin_end(state), GI_END_BEGUN);
+    gi_thread_state_fini(state, keep);
+}
+
+/* What a safepoint does of the lock and of grace periods; what is left of what was asked. */
+static uint32_t safepoint(gi_thread_state *state) {
+    uint32_t asked = gi_thread_take_asked(state);
+    if (gi_world_is_free()) {
+        gi_rcu_quiescent();
+    } else if ((asked & GI_ASKED_DROP) != 0) {
+        gi_thread_yield(state);
+    }
+    return asked & ~(uint32_t)GI_ASKED_DROP;
+}
+
 static void fini_all(void) {
     for (size_t i = 0; i < STATES; i++) {
-        gi_thread_state_fini(&states[i], false);
+        end(&states[i], false);
     }
     EXPECT(registry.first == NULL);
     EXPECT_EQ(get(&registry.count), 0);
@@ -63,7 +79,7 @@ static void states_have_numbers_in_order_of_birth(void) {
     /* From the middle, the head and the tail. */
     static const size_t leaving[] = {1, STATES - 1, 0};
     for (size_t i = 0; i < LENGTH(leaving); i++) {
-        gi_thread_state_fini(&states[leaving[i]], false);
+        end(&states[leaving[i]], false);
         EXPECT_EQ(get(&registry.count), STATES - i - 1);
         EXPECT_EQ(gi_registry_check(&registry), 0);
     }
@@ -94,7 +110,7 @@ static void *live_and_die(void *arg) {
         EXPECT(state->number > last);
         last = state->number;
         state->early = true; /* plain: whoever uses it next has seen this */
-        gi_thread_state_fini(state, true);
+        end(state, true);
     }
     return NULL;
 }
@@ -112,11 +128,11 @@ static void states_are_born_and_die_in_many_threads(void) {
 static void spare_states_are_used_again(void) {
     init_gil_mode();
     EXPECT(gi_thread_state_reuse(&registry) == NULL);
-    gi_thread_state_fini(&states[0], true);
-    gi_thread_state_fini(&states[2], false); /* lost */
+    end(&states[0], true);
+    end(&states[2], false); /* lost */
     ask(&states[1], GI_ASKED_DROP);
     states[1].early = true;
-    gi_thread_state_fini(&states[1], true);
+    end(&states[1], true);
     EXPECT_EQ(get(&registry.count), 1);
     EXPECT_EQ(gi_registry_check(&registry), 0);
     for (uint64_t number = STATES + 1; number <= STATES + 2; number++) {
@@ -188,7 +204,7 @@ static void attach_elsewhere(void) {
 static void a_state_that_is_attached_elsewhere_is_refused(void) {
     init_gil_mode();
     attach_elsewhere();
-    gi_store_relaxed(&registry.free_threaded, 1);
+    gi_store_relaxed(&gi_the_world.free_threaded, 1);
     attach_elsewhere();
     fini_all();
 }
@@ -281,11 +297,11 @@ static void a_safepoint_returns_what_is_left_to_do(void) {
     for (int is_free = 0; is_free < 2; is_free++) {
         init(is_free != 0);
         EXPECT(gi_thread_attach(&states[0]));
-        EXPECT_EQ(gi_thread_safepoint(&states[0]), 0);
+        EXPECT_EQ(safepoint(&states[0]), 0);
         ask(&states[0], GI_ASKED_DRAIN | GI_ASKED_DROP);
-        EXPECT_EQ(gi_thread_safepoint(&states[0]), GI_ASKED_DRAIN);
+        EXPECT_EQ(safepoint(&states[0]), GI_ASKED_DRAIN);
         EXPECT_EQ(gi_load_relaxed(&states[0].asked.bits), 0);
-        EXPECT_EQ(gi_thread_safepoint(&states[0]), 0);
+        EXPECT_EQ(safepoint(&states[0]), 0);
         EXPECT_EQ(status(&states[0]), GI_ATTACHED);
         gi_thread_detach(&states[0]);
         gi_thread_ends();
@@ -300,7 +316,7 @@ static void a_safepoint_that_was_asked_hands_the_lock_over(void) {
     pthread_t thread = thread_start(attach_and_write, &states[1]);
     WAIT_UNTIL((gi_load_relaxed(&states[0].asked.bits) & GI_ASKED_DROP) != 0);
     EXPECT_EQ(plain_word, 0);
-    gi_thread_safepoint(&states[0]);
+    safepoint(&states[0]);
     EXPECT_EQ(plain_word, 1);
     EXPECT_EQ(status(&states[0]), GI_ATTACHED);
     gi_thread_detach(&states[0]);
@@ -314,7 +330,7 @@ static void a_safepoint_without_a_request_keeps_the_lock(void) {
     pthread_t thread = thread_start(attach_and_write, &states[1]);
     WAIT_UNTIL(get(&registry.gil.waits) == 1);
     for (int i = 0; i < 100; i++) {
-        gi_thread_safepoint(&states[0]);
+        safepoint(&states[0]);
         EXPECT_EQ(plain_word, 0);
     }
     gi_thread_detach(&states[0]);
@@ -345,7 +361,7 @@ static void end_wait(int how, gi_thread_state *state) {
         seen += unit_thread_sleeps((int)shared_get(&waiter_id));
     }
     if (how == 0) {
-        gi_thread_safepoint(state);
+        safepoint(state);
     } else {
         gi_thread_detach(state);
     }
@@ -440,10 +456,12 @@ static void expect_child_well(pid_t pid) {
 
 /* As the api layer does it. */
 static void after_fork(gi_thread_state *state) {
+    gi_rcu_after_fork_child();
     gi_registry_lock_after_fork(&registry);
     gi_rcu_after_fork();
     gi_registry_after_fork(&registry);
-    gi_registry_after_fork_child(&registry, state);
+    gi_thread_after_fork_child();
+    gi_registry_after_fork_child(&registry, state != NULL ? &state->asked : NULL);
 }
 
 static void the_child_of_a_fork_has_the_lock_and_nobody_waits(void) {
@@ -456,11 +474,11 @@ static void the_child_of_a_fork_has_the_lock_and_nobody_waits(void) {
         after_fork(&states[1]);
         EXPECT_EQ(gi_registry_check(&registry), 0);
         EXPECT_EQ(status(&states[1]), GI_ATTACHED);
-        gi_thread_safepoint(&states[1]);
+        safepoint(&states[1]);
         gi_thread_detach(&states[1]);
         EXPECT(gi_thread_attach(&states[1]));
         gi_thread_detach(&states[1]);
-        gi_thread_state_fini(&states[2], true);
+        end(&states[2], true);
         EXPECT(gi_thread_state_reuse(&registry) == &states[2]);
         EXPECT(gi_thread_attach(&states[2]));
         gi_thread_detach(&states[2]);
@@ -493,9 +511,10 @@ static void fork_detached(bool is_free) {
         after_fork(NULL);
         EXPECT_EQ(gi_load_relaxed(&registry.gil.state), 0);
         EXPECT(gi_thread_attach(&states[0]));
-        gi_thread_safepoint(&states[0]);
+        safepoint(&states[0]);
         gi_thread_detach(&states[0]);
         EXPECT(!gi_thread_attach(&states[3])); /* its thread is gone, and what it was doing is not known */
+        gi_thread_begin_end_after_fork(&states[3]);
         gi_thread_state_fini(&states[3], false);
         EXPECT_EQ(gi_registry_check(&registry), 0);
         _exit(0);
@@ -555,7 +574,7 @@ static void the_walk_finds_r3(void) {
     EXPECT_EQ(gi_registry_check(&registry), 0);
     gi_store_relaxed(&states[2].status, GI_ATTACHED);
     EXPECT_BROKEN("R3", gi_registry_check(&registry));
-    gi_store_relaxed(&registry.free_threaded, 1); /* where it is right */
+    gi_store_relaxed(&gi_the_world.free_threaded, 1); /* where it is right */
     EXPECT_EQ(gi_registry_check(&registry), 0);
 }
 
@@ -577,7 +596,7 @@ int main(void) {
         IN_CHILD(a_safepoint_and_a_detach_are_quiescent_in_free_mode),
         IN_CHILD(attached_in_gil_mode_delays_no_grace_period),
         IN_CHILD(a_thread_ends_attached_under_a_runtimes_own_lock),
-        FAILS_ASSERTION(detach_what_is_detached, "gi_load_relaxed(&state->status) == GI_ATTACHED"),
+        FAILS_ASSERTION(detach_what_is_detached, "gi_thread_status(state) == GI_ATTACHED"),
         FAILS_ASSERTION(end_attached_under_our_own_lock, "state->registry->gil.outer.acquire != NULL"),
         IN_CHILD(the_child_of_a_fork_has_the_lock_and_nobody_waits),
         IN_CHILD(the_child_of_a_detached_fork_holds_nothing),

@@ -247,11 +247,11 @@ static struct death_case cases[] = {
     BOTH("gilloc_usable_size of no domain", usable_size_of_no_domain, NULL,
          "Fatal gilloc error: gilloc_usable_size: no such domain\n"
          "  domain   3\n"
-         "  do       pass a PyMemAllocatorDomain\n"),
+         "  do       pass a PyMemAllocatorDomain, or what gilloc_new_kind() returned\n"),
     BOTH("gilloc_free_sized of no domain", free_sized_of_no_domain, NULL,
          "Fatal gilloc error: gilloc_free_sized: no such domain\n"
          "  domain   -1\n"
-         "  do       pass a PyMemAllocatorDomain\n"),
+         "  do       pass a PyMemAllocatorDomain, or what gilloc_new_kind() returned\n"),
 
     BOTH("allocator without free", allocator_without_free, NULL,
          "Fatal gilloc error: PyMem_SetAllocator: a function of the allocator is NULL\n"

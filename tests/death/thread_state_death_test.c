@@ -309,7 +309,7 @@ static struct death_case cases[] = {
     BOTH("ReleaseThread of another state", release_another_thread, NULL, WRONG_STATE),
     BOTH("PyThreadState_New(NULL)", new_of_null, NULL,
          "Fatal gilloc error: PyThreadState_New: (nil) is no interpreter\n"
-         "  do       pass PyInterpreterState_Main()\n"),
+         "  do       pass PyInterpreterState_Main(), or what PyInterpreterState_New() returned\n"),
 
     BOTH("RestoreThread of another thread's state", restore_anothers, NULL,
          ELSEWHERE("PyEval_RestoreThread", "give each thread a state of its own")),

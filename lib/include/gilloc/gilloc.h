@@ -2,13 +2,15 @@
 /*
  * gilloc/gilloc.h - all of gilloc: memory, threads, and what CPython lacks.
  *
- * Environment, read once at the first call that needs it:
- *   PYTHON_GIL=0       start in GIL-free mode (1: gil mode, the default); any
- *                      other value: a line on stderr and exit status 1.
- *   GILLOC_RESERVE=N   bytes of address space to reserve for arenas (default
- *                      68719476736; 0: none, arenas are mapped one by one); no
- *                      memory is used by it.  A refused reservation is halved
- *                      until it fits.
+ * Environment, read once at the first call that needs it; a value that cannot
+ * be is a line on stderr and exit status 1:
+ *   PYTHON_GIL=0            start in GIL-free mode (1: gil mode, the default).
+ *   GILLOC_RESERVE=N        bytes of address space to reserve for arenas (default
+ *                           68719476736; 0: none, arenas are mapped one by one);
+ *                           no memory is used by it.  A refused reservation is
+ *                           halved until it fits.
+ *   GILLOC_RETIRE_LIMIT=N   as gilloc_set_retire_limit(N).
+ *   GILLOC_STOP_DEADLINE=N  as gilloc_set_stop_deadline(N).
  */
 #ifndef GILLOC_GILLOC_H
 #define GILLOC_GILLOC_H
@@ -29,15 +31,20 @@ typedef enum {
 
 /* The mode.  Any thread. */
 GILLOC_API gilloc_mode gilloc_get_mode(void);
-/* Sets the mode, before the first thread state is made.  0, or -1 with errno
-   EINVAL (no such mode) or EBUSY (a thread state has been made, or GIL-free
-   mode is asked for while a lock of the caller's is set). */
+/* Sets the mode: by an attached thread at any time, or by any thread before the
+   first thread state is made.  While threads run it stops the world (so it is a
+   safepoint of the caller), switches, and goes on; every block stays valid.  0, or
+   -1 with errno EINVAL (no such mode) or EBUSY (the thread is detached and thread
+   states have been made, or GIL-free mode is asked for while a lock of the
+   caller's is set). */
 GILLOC_API int gilloc_set_mode(gilloc_mode mode);
 
-/* To be called often by an attached thread, wherever it holds nothing half done:
-   gives up the lock if a waiter has asked for it and takes it again, is a
-   quiescent state, and hands over remote frees that have waited.  Detached: a
-   fatal error. */
+/* To be called often by an attached thread, wherever it holds nothing half done
+   and no pointer that others may retire: gives up the lock if a waiter has asked
+   for it and takes it again; is a quiescent state; parks while another thread has
+   stopped the world; hands over remote frees that have waited; and, if what this
+   thread has retired exceeds the limit, waits for a grace period and frees it.
+   Detached: a fatal error. */
 GILLOC_API void gilloc_safepoint(void);
 
 /* How long a waiter lets the holder run before it asks for the lock, in
@@ -61,6 +68,90 @@ typedef struct {
    does not, and harms nothing but the rule.  0, or -1 with errno EBUSY (too late, or
    the mode is GIL-free) or EINVAL (a function is NULL). */
 GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
+
+/* --- deferred frees ------------------------------------------------------------- */
+
+/* Frees `p` of `domain` once every thread has passed a safepoint or been detached
+   (CPython's _PyMem_FreeDelayed(), with no limit on who reads).  Until then no
+   byte of the block is written by gilloc and none is handed out, so that threads
+   that read without a lock may finish.  The caller must be attached; others must
+   not be able to find `p` any more.  NULL does nothing.
+   Never waits and never fails: what waits is bounded by the limit at the next
+   safepoint or detach.  If memory for the list is refused and some 2,000 blocks
+   have been retired since the last safepoint, further blocks stay allocated for
+   ever (gilloc_stats.retired_lost).  A hook of the domain sees a plain free, later. */
+GILLOC_API void gilloc_retire(PyMemAllocatorDomain domain, void *p);
+
+/* Waits for a grace period and frees all that this thread retired before the call,
+   and what ended threads left.  A quiescent state of the caller, who must be
+   attached. */
+GILLOC_API void gilloc_reclaim(void);
+
+/* How many bytes of retired blocks may wait in each thread; default 1048576.  One
+   block more makes its thread wait for a grace period at its next safepoint or
+   detach.  0: at each of them.  A block whose size cannot be known (its domain's
+   allocator has been replaced) counts as 65536 bytes.  Any thread. */
+GILLOC_API void gilloc_set_retire_limit(size_t bytes);
+
+/* --- the stopped world ---------------------------------------------------------- */
+
+/* Waits until no other thread is attached: each parks at its next safepoint, or
+   stays detached, or is kept from attaching, until gilloc_start_the_world().  A
+   safepoint of the caller.  Any thread, attached or not, but with a lock of the
+   caller's only one that holds it; stops nest, and those of several threads go one
+   after the other.  While the world is stopped its stopper must not detach, attach
+   or end; the raw domain works in every thread. */
+GILLOC_API void gilloc_stop_the_world(void);
+/* Undoes one gilloc_stop_the_world(), by the same thread; the last one lets all
+   threads go on. */
+GILLOC_API void gilloc_start_the_world(void);
+
+/* How long a stop waits, in microseconds, before it says on stderr for each thread
+   that is late: its number and name, and where it last passed a safepoint or
+   attached; then it waits on.  0, the default: never.  Any thread. */
+GILLOC_API void gilloc_set_stop_deadline(unsigned long microseconds);
+
+/* Called for each block; non-zero ends the walk. */
+typedef int (*gilloc_visitor)(void *block, size_t block_size, void *arg);
+
+/* Visits every live small block of `domain`: of all threads of all interpreters, of
+   ended ones too, each exactly once, `block_size` being what may be used.  Large
+   blocks (above 512 bytes) are not visited, nor are retired ones.  0, or what the
+   visitor returned to end the walk.  Stops the world for it (nested, if the caller
+   has), and is a safepoint of the caller.  The visitor may read and write the blocks;
+   it must not allocate, free or retire in mem, object or a kind, nor detach.  A
+   fatal error for the raw domain. */
+GILLOC_API int gilloc_visit_blocks(PyMemAllocatorDomain domain, gilloc_visitor visit, void *arg);
+
+/* --- kinds ------------------------------------------------------------------------ */
+
+/* Heaps of a runtime's own, kept apart by kind (CPython's free-threaded build has
+   four heaps a thread, for the same reason): blocks of two kinds are never in one
+   pool, so that each can be walked by itself. */
+
+enum { GILLOC_KINDS_MAX = 12 }; /* how many can be made */
+
+/* A pool of the kind that has become empty is not used for another size or kind,
+   nor given back, until a grace period has passed: threads that read without a lock
+   may look at freed blocks until their next safepoint, and find blocks of the same
+   size class there (CPython's page_use_qsbr). */
+#define GILLOC_KIND_TYPE_STABLE 1u
+
+/* Makes a kind, for ever, and returns its domain, for the functions below and all
+   others of this header that take one.  `name` (copied; at most 31 bytes) stands in
+   messages.  `untouched`: how many bytes at the start of a freed block gilloc leaves
+   as they were, at most 504; the smallest block of the kind is 8 bytes larger.
+   -1 with errno EINVAL (a flag, a name or a number that cannot be) or ENOSPC
+   (GILLOC_KINDS_MAX have been made).  Any thread, no lock needed. */
+GILLOC_API int gilloc_new_kind(const char *name, unsigned flags, size_t untouched);
+
+/* As PyMem_Malloc() and its family, in any domain.  Kinds follow the rules of mem and
+   object: the caller must be attached, above 512 bytes comes from the raw domain.
+   They have no hooks: PyMem_SetAllocator() does not know them. */
+GILLOC_API void *gilloc_malloc(PyMemAllocatorDomain domain, size_t size);
+GILLOC_API void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size);
+GILLOC_API void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size);
+GILLOC_API void gilloc_free(PyMemAllocatorDomain domain, void *block);
 
 /* --- memory --------------------------------------------------------------------- */
 
@@ -112,13 +203,22 @@ typedef struct {
     uint64_t lock_waits;         /* of which had to wait */
     uint64_t lock_handoffs;      /* given directly to a waiter */
     uint64_t lock_drop_requests; /* waiters that asked the holder to drop it */
+    /* deferred frees */
+    uint64_t retired_blocks; /* ever */
+    uint64_t retired_bytes;  /* of which wait to be freed now, pools in limbo included */
+    uint64_t retired_lost;   /* blocks that stay allocated, since no memory was left for the list */
+    uint64_t grace_periods;  /* waited for, ever */
+    /* the stopped world */
+    uint64_t world_stops; /* ever */
 } gilloc_stats;
 
 /* Fills `*out`.  Any thread, never waits for a running thread. */
 GILLOC_API void gilloc_get_stats(gilloc_stats *out);
 
 /* Walks arenas, pools, heaps, caches and threads from the roots.  0, or -1 with
-   each broken invariant on stderr.  Call it while no other thread is attached. */
+   each broken invariant on stderr.  Call it while no other thread is attached, or in
+   a stopped world: it stops the world itself, and so is a safepoint of the caller,
+   but with a lock of the caller's that the thread does not hold. */
 GILLOC_API int gilloc_check(void);
 
 #ifdef __cplusplus

@@ -109,9 +109,10 @@ GILLOC_API void PyObject_Free(void *block);
 /* --- replacing a domain's allocator ---------------------------------------- */
 
 typedef enum {
-    PYMEM_DOMAIN_RAW = 0, /* PyMem_RawMalloc() and its family */
-    PYMEM_DOMAIN_MEM = 1, /* PyMem_Malloc() and its family */
-    PYMEM_DOMAIN_OBJ = 2  /* PyObject_Malloc() and its family */
+    PYMEM_DOMAIN_RAW = 0,   /* PyMem_RawMalloc() and its family */
+    PYMEM_DOMAIN_MEM = 1,   /* PyMem_Malloc() and its family */
+    PYMEM_DOMAIN_OBJ = 2,   /* PyObject_Malloc() and its family */
+    GILLOC_DOMAIN_LAST = 14 /* 3 and up: kinds of a runtime's own (gilloc_new_kind()) */
 } PyMemAllocatorDomain;
 
 /* The five words of an allocator; `ctx` is handed to each function. */

@@ -24,7 +24,7 @@ extern "C" {
 
 /* A thread as gilloc sees it.  Opaque. */
 typedef struct _ts PyThreadState;
-/* A heap with its lock.  There is one, the main interpreter.  Opaque. */
+/* A heap with its lock: the main interpreter, and others that are made.  Opaque. */
 typedef struct _is PyInterpreterState;
 
 /* --- any thread, one call in, one call out ---------------------------------- */
@@ -68,8 +68,28 @@ GILLOC_API PyThreadState *PyThreadState_GetUnchecked(void);
    the former.  The lock is dropped and taken on the way where that changes. */
 GILLOC_API PyThreadState *PyThreadState_Swap(PyThreadState *tstate);
 
+/* --- interpreters ------------------------------------------------------------ */
+
+/* Each interpreter has a lock and a heap of its own (PEP 684's own_gil): in gil mode
+   one thread of each is attached, so threads of different interpreters run at once.
+   The mode is the same for all.  A thread attaches to the interpreter of its thread
+   state; PyGILState_Ensure() always to the main one.  A block must be freed under the
+   interpreter that allocated it: otherwise a fatal error in builds with assertions,
+   and safe but slow in others. */
+
 /* The main interpreter; never NULL. */
 GILLOC_API PyInterpreterState *PyInterpreterState_Main(void);
+/* A new interpreter, or NULL when memory is out, some 262,000 heaps exist, or the
+   runtime has a lock of its own.  Any thread, no lock needed. */
+GILLOC_API PyInterpreterState *PyInterpreterState_New(void);
+/* Empties `interp` before its deletion: what the caches of its detached thread states
+   hold goes back, and what was retired there is freed.  The caller must be attached
+   to `interp`. */
+GILLOC_API void PyInterpreterState_Clear(PyInterpreterState *interp);
+/* Deletes `interp`, which is not the main one, with its thread states, none of which
+   may be attached.  Any thread that is not attached to it.  Blocks that are still
+   alive stay as they are. */
+GILLOC_API void PyInterpreterState_Delete(PyInterpreterState *interp);
 /* The interpreter of the current thread state; a fatal error when detached. */
 GILLOC_API PyInterpreterState *PyInterpreterState_Get(void);
 
@@ -99,7 +119,9 @@ GILLOC_API void PyEval_ReleaseThread(PyThreadState *tstate);
 /* --- fork -------------------------------------------------------------------- */
 
 /* Call PyOS_BeforeFork() attached, then fork(), then PyOS_AfterFork_Parent() in
-   the parent and PyOS_AfterFork_Child() in the child.  The child has this one
+   the parent and PyOS_AfterFork_Child() in the child.  The first stops the world
+   (so it is a safepoint of the caller, and waits for those of others), the second
+   and third start it again.  The child has this one
    thread, attached; it may allocate, free what any thread of the parent
    allocated, attach and start threads.  Thread states of the parent's other
    threads are gone in the child: do not touch them.  A plain fork() gets the

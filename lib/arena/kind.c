@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kind.c [L3] - a kind: what keeps blocks apart; mem, object, and those that a runtime makes.
+ *   Locks   kind.
+ *   Orders  kind.
+ */
+#include "lib/arena/kind.h"
+
+#include <string.h>
+
+#include "concurrency/atomic.h"
+#include "concurrency/mutex.h"
+
+gi_kind gi_kinds[GI_KINDS] = {[GI_KIND_MEM] = {.name = "mem"}, [GI_KIND_OBJECT] = {.name = "object"}};
+
+static gi_atomic(unsigned) count = GI_KIND_OBJECT + 1; /* atomic, order(kind) */
+static gi_mutex kind_mutex = GI_MUTEX_INIT(GI_RANK_KIND);
+
+unsigned gi_kind_count(void) {
+    /* order(kind): acquire; pairs with release in gi_kind_make(). */
+    return gi_load_acquire(&count);
+}
+
+int gi_kind_make(const char *name, size_t untouched, bool type_stable) {
+    gi_mutex_lock(&kind_mutex);
+    unsigned kind = gi_load_relaxed(&count); /* relaxed: under kind_mutex */
+    bool left = kind < GI_KINDS;
+    if (left) {
+        gi_kind *made = &gi_kinds[kind];
+        made->link_offset = (uint16_t)((untouched + sizeof(void *) - 1) & ~(sizeof(void *) - 1));
+        made->type_stable = type_stable;
+        strncpy(made->name, name, GI_KIND_NAME_SIZE - 1);
+        /* order(kind): release; pairs with acquire in gi_kind_count(). */
+        gi_store_release(&count, kind + 1);
+    }
+    gi_mutex_unlock(&kind_mutex);
+    return left ? (int)kind : -1;
+}
+
+void gi_kind_before_fork(void) { gi_mutex_lock(&kind_mutex); }
+
+void gi_kind_after_fork(void) { gi_mutex_unlock(&kind_mutex); }
