@@ -16,11 +16,11 @@
 
 #include "stress/bench/place.h"
 
-enum { IS_REAL = CAN_GIVE_BACK | CAN_EXCHANGE, IS_RUNTIME = IS_REAL | CAN_LOCK };
+enum { IS_REAL = CAN_GIVE_BACK | CAN_EXCHANGE, IS_RUNTIME = IS_REAL | CAN_LOCK, IS_OURS = IS_RUNTIME | CAN_STOP };
 
 const struct contender contenders[] = {
-    {"gilloc-gil", "libgilloc.so.0", NULL, false, false, true, IS_RUNTIME, "gilloc in gil mode"},
-    {"gilloc-free", "libgilloc.so.0", NULL, false, false, false, IS_RUNTIME, "gilloc in GIL-free mode"},
+    {"gilloc-gil", "libgilloc.so.0", NULL, false, false, true, IS_OURS, "gilloc in gil mode"},
+    {"gilloc-free", "libgilloc.so.0", NULL, false, false, false, IS_OURS, "gilloc in GIL-free mode"},
     {"pymalloc", "libpython3.11.so.1.0", "libpython3.11", false, true, true, IS_RUNTIME,
      "CPython 3.11's allocator and lock"},
     {"glibc", NULL, NULL, false, true, false, IS_REAL, "malloc of the C library"},

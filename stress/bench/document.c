@@ -62,6 +62,18 @@ json_t *document_new(const struct settings *settings) {
                      "workloads");
 }
 
+void document_merge(json_t *document, json_t *other) {
+    json_t *all = json_object_get(document, "workloads"), *more, *known;
+    size_t i, k;
+    json_array_foreach(json_object_get(other, "workloads"), i, more) {
+        json_array_foreach(all, k, known) {
+            if (json_equal(json_object_get(known, "name"), json_object_get(more, "name"))) break;
+        }
+        if (k < json_array_size(all)) json_array_set(all, k, more);
+        if (k == json_array_size(all)) json_array_append(all, more);
+    }
+}
+
 int document_write(json_t *document, const char *path, char *error, size_t error_size) {
     if (json_dump_file(document, path, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS)) == 0) return 0;
     snprintf(error, error_size, "%s: cannot be written: %s", path, strerror(errno));

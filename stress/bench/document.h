@@ -25,6 +25,8 @@
 json_t *document_new(const struct settings *settings);
 /* Of a file; NULL with a line in `error`. */
 json_t *document_read(const char *path, char *error, size_t error_size);
+/* Adds the workloads of `other`, in place of those of the same name. */
+void document_merge(json_t *document, json_t *other);
 /* 0, or -1 with a line in `error`. */
 int document_write(json_t *document, const char *path, char *error, size_t error_size);
 

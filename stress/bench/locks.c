@@ -105,11 +105,6 @@ struct io {
     uint64_t done[TEAM_MAX]; /* safepoints of each busy thread */
 };
 
-static uint64_t busy_work(uint64_t value) {
-    for (int i = 0; i < WORK_UNITS; i++) value = value * 0x9e3779b97f4a7c15U + 1;
-    return value;
-}
-
 static void work_io(struct worker *worker) {
     struct io *io = worker->job;
     unsigned busy = worker->team->count - 1;
@@ -117,7 +112,7 @@ static void work_io(struct worker *worker) {
     if (worker->index < busy) {
         uint64_t value = worker->index, done = 0;
         while (!atomic_load_explicit(&io->stop, memory_order_relaxed)) {
-            value = busy_work(value);
+            value = team_busy(value, WORK_UNITS);
             done++;
             allocator.safepoint();
         }

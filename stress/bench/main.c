@@ -38,6 +38,24 @@ static int measure(const struct settings *settings, json_t *document, char *erro
     return status;
 }
 
+/* All files of --from in one; NULL with a line in `error`. */
+static json_t *read_all(const struct settings *settings, char *error, size_t error_size) {
+    json_t *all = NULL;
+    for (size_t i = 0; i < settings->from_count; i++) {
+        char *path = place_of_user(settings->from[i]);
+        json_t *document = document_read(path != NULL ? path : "", error, error_size);
+        free(path);
+        if (document == NULL) {
+            json_decref(all);
+            return NULL;
+        }
+        if (all != NULL) document_merge(all, document);
+        if (all != NULL) json_decref(document);
+        if (all == NULL) all = document;
+    }
+    return all;
+}
+
 static void report_again(json_t *document) {
     size_t i;
     json_t *workload;
@@ -69,10 +87,8 @@ int main(int argc, char **argv) {
     /* Before minutes are spent on figures that cannot be drawn. */
     if (settings.plots != NULL && plot_check(error, sizeof error) != 0) return unusable(error);
     json_t *document;
-    if (settings.from != NULL) {
-        char *from = place_of_user(settings.from);
-        document = document_read(from != NULL ? from : "", error, sizeof error);
-        free(from);
+    if (settings.from_count > 0) {
+        document = read_all(&settings, error, sizeof error);
         if (document == NULL) return unusable(error);
         report_again(document);
     } else {

@@ -57,5 +57,8 @@ void body_lock_nested(const struct plan *plan);
 void body_lock_new(const struct plan *plan);
 void body_lock_contend(const struct plan *plan);
 void body_lock_io(const struct plan *plan);
+void body_retire(const struct plan *plan);
+void body_safepoint(const struct plan *plan);
+void body_stop(const struct plan *plan);
 
 #endif /* STRESS_BENCH_PLAN_H */

@@ -30,7 +30,8 @@ static const char head[] =
     "      --libraries=DIR     take the peers' libraries from there alone\n"
     "      --json=FILE         write all that was measured, each round of it\n"
     "      --plots=DIR         draw it, SVG and PNG (needs gnuplot)\n"
-    "      --from=FILE         measure nothing: tables and plots of a --json file\n"
+    "      --from=FILE         measure nothing: tables and plots of a --json file;\n"
+    "                          repeatable, all their workloads\n"
     "      --help              this text\n"
     "\n"
     "How it measures. A contender's workload and round is one process, which loads\n"
@@ -218,7 +219,10 @@ static int parse_option(struct settings *settings, int option, const char *value
             settings->plots = value;
             return 0;
         case OPT_FROM:
-            settings->from = value;
+            if (settings->from_count == SETTINGS_FROM) {
+                return fail(error, error_size, "--from=%s: give at most %d files", value, SETTINGS_FROM);
+            }
+            settings->from[settings->from_count++] = value;
             return 0;
         default:
             settings->help = true;

@@ -24,7 +24,7 @@ const struct workload *workload_find(const char *name) {
 }
 
 bool workload_is_threaded(const struct workload *workload) {
-    return workload->threads > 1 && (workload->needs & CAN_LOCK) == 0;
+    return workload->threads > 1 && (workload->needs & (CAN_LOCK | CAN_STOP)) == 0;
 }
 
 uint64_t workload_heap(const struct workload *workload) {

@@ -15,6 +15,7 @@
 enum {
     CAN_GIVE_BACK = 1, /* memory goes back, blocks of ended threads are found again: what the limits leave out */
     CAN_LOCK = 2,      /* threads attach and detach */
+    CAN_STOP = 8,      /* defers frees, stops the world: gilloc alone */
     CAN_EXCHANGE = 4,  /* a block is of use again wherever it is freed: the limits pile it up there */
 };
 
@@ -60,7 +61,18 @@ enum {
     F("wait us", "mean from the end of a sleep to the lock", false)           \
     F("worst us", "the longest such wait", false)
 
-#define FIGURE_SETS(S) S(TIME) S(SPEED) S(TRACE) S(FRAGMENT) S(LIVE) S(RESIDENT) S(COURSE) S(LATENCY) S(CONTEND) S(IO)
+#define FIGURES_RETIRE(F)                                                  \
+    F("more ns", "processor time of a retire, less that of a free", false) \
+    F("retire ns", "processor time of a malloc and its retire", false)     \
+    F("free ns", "processor time of a malloc and its free", false)
+#define FIGURES_STOP(F)                                                     \
+    F("p99 us", "by wall clock, from the call to the stopped world", false) \
+    F("p50 us", "of the same", false)                                       \
+    F("p99.9 us", "of the same", false)                                     \
+    F("worst us", "of the same", false)
+
+#define FIGURE_SETS(S) \
+    S(RETIRE) S(STOP) S(TIME) S(SPEED) S(TRACE) S(FRAGMENT) S(LIVE) S(RESIDENT) S(COURSE) S(LATENCY) S(CONTEND) S(IO)
 
 /* W(name, group, body, argument, threads, what it needs, figures, text) */
 #define WORKLOADS(W)                                                                                                   \
@@ -133,7 +145,13 @@ enum {
     W("lock-io-0", "lock", lock_io, 0, 1, CAN_LOCK, IO, "an I/O thread (sleeps of 100 us) alone for 0.5 s")            \
     W("lock-io-1", "lock", lock_io, 1, 2, CAN_LOCK, IO, "an I/O thread beside 1 busy thread")                          \
     W("lock-io-2", "lock", lock_io, 2, 3, CAN_LOCK, IO, "an I/O thread beside 2 busy threads")                         \
-    W("lock-io-4", "lock", lock_io, 4, 5, CAN_LOCK, IO, "an I/O thread beside 4 busy threads")
+    W("lock-io-4", "lock", lock_io, 4, 5, CAN_LOCK, IO, "an I/O thread beside 4 busy threads")                         \
+    W("retire", "own", retire, 0, 1, CAN_STOP, RETIRE,                                                                 \
+      "gilloc_retire() in place of a free; batches of 1,000, sizes as traces")                                         \
+    W("retire-2t", "own", retire, 0, 2, CAN_STOP, RETIRE, "the same beside a thread with a safepoint each 10 us")      \
+    W("safepoint", "own", safepoint, 0, 1, CAN_STOP, TIME, "gilloc_safepoint() with nothing asked of it")              \
+    W("stop-1", "own", stop, 1, 2, CAN_STOP, STOP, "the world stopped beside 1 busy thread, a safepoint each 10 us")   \
+    W("stop-8", "own", stop, 8, 9, CAN_STOP, STOP, "the same beside 8 busy threads")
 
 struct figure {
     const char *name;

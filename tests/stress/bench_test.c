@@ -183,6 +183,20 @@ static void test_from(void **state) {
     outcome_free(&first);
     outcome_free(&second);
 
+    /* Of two files, all workloads, each once. */
+    char more[PATH_MAX], more_json[PATH_MAX + 16], more_from[PATH_MAX + 16], both[PATH_MAX], both_json[PATH_MAX + 16];
+    snprintf(more_json, sizeof more_json, "--json=%s", test_path(more, "more.json"));
+    snprintf(more_from, sizeof more_from, "--from=%s", more);
+    snprintf(both_json, sizeof both_json, "--json=%s", test_path(both, "both.json"));
+    first = RUN("--tiny", "--workload=pair-32,ring", more_json);
+    second = RUN(from, more_from, both_json);
+    assert_int_equal(second.status, 0);
+    outcome_free(&first);
+    outcome_free(&second);
+    json_t *document = read_document(both);
+    assert_int_equal(json_array_size(json_object_get(document, "workloads")), 4);
+    json_decref(document);
+
     struct bytes bytes = {0};
     bytes_add(&bytes, "{}", 2);
     write_file(path, &bytes);

@@ -40,7 +40,7 @@ static void test_defaults(void **state) {
     assert_null(settings.libraries);
     assert_null(settings.json);
     assert_null(settings.plots);
-    assert_null(settings.from);
+    assert_int_equal(settings.from_count, 0);
     assert_false(settings.help);
 }
 
@@ -74,12 +74,18 @@ static void test_numbers(void **state) {
 static void test_files(void **state) {
     (void)state;
     struct settings settings;
-    assert_int_equal(PARSE(&settings, "--libraries=a", "--json=b", "--plots=c", "--from=d", "--help"), 0);
+    assert_int_equal(PARSE(&settings, "--libraries=a", "--json=b", "--plots=c", "--from=d", "--from=e", "--help"), 0);
     assert_string_equal(settings.libraries, "a");
     assert_string_equal(settings.json, "b");
     assert_string_equal(settings.plots, "c");
-    assert_string_equal(settings.from, "d");
+    assert_int_equal(settings.from_count, 2);
+    assert_string_equal(settings.from[0], "d");
+    assert_string_equal(settings.from[1], "e");
     assert_true(settings.help);
+    assert_int_equal(PARSE(&settings, "--from=1", "--from=2", "--from=3", "--from=4", "--from=5", "--from=6",
+                           "--from=7", "--from=8", "--from=9"),
+                     -1);
+    assert_string_equal(error, "--from=9: give at most 8 files");
 }
 
 static void test_errors(void **state) {
