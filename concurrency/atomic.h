@@ -5,7 +5,8 @@
  *   Orders  acquire and release on the objects themselves, never a fence: ThreadSanitizer does not understand
  *           atomic_thread_fence and would report falsely.  Each non-relaxed use names its partner on the line above
  *           (order(NAME): ...), with a row per NAME in docs/memory-ordering.md.
- *   Hostile builds yield at each read-modify-write, so that the other side gets in between.
+ *   Hostile builds may yield before each operation, so that the other side gets in between: often before those that
+ *   order something or change what others change, seldom before the other relaxed ones, which are many.
  */
 #ifndef GI_ATOMIC_H
 #define GI_ATOMIC_H
@@ -16,22 +17,26 @@
 
 #ifdef GI_HOSTILE
 #include <sched.h>
-/* One in eight: always yielding makes every schedule the same one. */
-static inline void gi_hostile_yield(void) {
+/* One in 2^bits: always yielding makes every schedule the same one. */
+static inline void gi_hostile_yield_one_in(unsigned bits) {
     static _Thread_local unsigned count;
-    if ((count = count * 1664525u + 1013904223u) >> 29 == 0) {
+    if ((count = count * 1664525u + 1013904223u) >> (32 - bits) == 0) {
         sched_yield();
     }
 }
+#define gi_hostile_yield() gi_hostile_yield_one_in(3)
+#define gi_hostile_yield_relaxed() gi_hostile_yield_one_in(6)
 #else
 #define gi_hostile_yield() ((void)0)
+#define gi_hostile_yield_relaxed() ((void)0)
 #endif
 
 #define gi_atomic(type) _Atomic(type)
 
-#define gi_load_relaxed(object) atomic_load_explicit((object), memory_order_relaxed)
+#define gi_load_relaxed(object) (gi_hostile_yield_relaxed(), atomic_load_explicit((object), memory_order_relaxed))
 #define gi_load_acquire(object) (gi_hostile_yield(), atomic_load_explicit((object), memory_order_acquire))
-#define gi_store_relaxed(object, value) atomic_store_explicit((object), (value), memory_order_relaxed)
+#define gi_store_relaxed(object, value) \
+    (gi_hostile_yield_relaxed(), atomic_store_explicit((object), (value), memory_order_relaxed))
 #define gi_store_release(object, value) \
     (gi_hostile_yield(), atomic_store_explicit((object), (value), memory_order_release))
 
@@ -51,8 +56,10 @@ static inline void gi_hostile_yield(void) {
     (gi_hostile_yield(), atomic_compare_exchange_strong_explicit((object), (expected), (value), memory_order_release, \
                                                                  memory_order_relaxed))
 
-#define gi_fetch_add_relaxed(object, value) atomic_fetch_add_explicit((object), (value), memory_order_relaxed)
-#define gi_fetch_sub_relaxed(object, value) atomic_fetch_sub_explicit((object), (value), memory_order_relaxed)
+#define gi_fetch_add_relaxed(object, value) \
+    (gi_hostile_yield(), atomic_fetch_add_explicit((object), (value), memory_order_relaxed))
+#define gi_fetch_sub_relaxed(object, value) \
+    (gi_hostile_yield(), atomic_fetch_sub_explicit((object), (value), memory_order_relaxed))
 #define gi_fetch_or_relaxed(object, value) \
     (gi_hostile_yield(), atomic_fetch_or_explicit((object), (value), memory_order_relaxed))
 #define gi_fetch_or_acquire(object, value) \
@@ -67,11 +74,10 @@ static inline void gi_hostile_yield(void) {
 /* A statistic with one writer and any readers: no read-modify-write needed.  relaxed: nothing is published by it. */
 typedef gi_atomic(uint64_t) gi_counter;
 static inline void gi_counter_add(gi_counter *counter, uint64_t amount) {
-    gi_store_relaxed(counter, gi_load_relaxed(counter) + amount);
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + amount, memory_order_relaxed);
 }
-static inline void gi_counter_sub(gi_counter *counter, uint64_t amount) {
-    gi_store_relaxed(counter, gi_load_relaxed(counter) - amount);
-}
+static inline void gi_counter_sub(gi_counter *counter, uint64_t amount) { gi_counter_add(counter, 0 - amount); }
 
 #if defined(__SANITIZE_THREAD__)
 #define GI_TSAN 1

@@ -244,7 +244,11 @@ gi_registry *gi_registry_first(void) {
 
 void gi_stop_before_fork(void) { gi_mutex_lock(&gi_the_world.mutex); }
 
-void gi_stop_after_fork(void) { gi_mutex_unlock(&gi_the_world.mutex); }
+gi_registry *gi_stop_after_fork(void) {
+    gi_registry *first = registries;
+    gi_mutex_unlock(&gi_the_world.mutex);
+    return first;
+}
 
 void gi_stop_after_fork_child(const gi_thread_state *self) {
     gi_world_after_fork_child();

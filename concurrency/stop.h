@@ -39,7 +39,8 @@ void gi_stop_set_mode(gi_thread_state *self, bool free_threaded);
 
 /* Around fork(), which the stopper does, or a thread under a runtime's own lock: the world's mutex. */
 void gi_stop_before_fork(void);
-void gi_stop_after_fork(void);
+/* The listed registries: their mutexes are let go of next, and the world's must not be taken under them. */
+gi_registry *gi_stop_after_fork(void);
 /* In the child, after after_fork; `self` as above. */
 void gi_stop_after_fork_child(const gi_thread_state *self);
 

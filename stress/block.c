@@ -11,20 +11,77 @@
 
 #define ALIGNMENT 16
 
-/* --- the three domains ------------------------------------------------------------------------ */
+/* --- the domains ------------------------------------------------------------------------------ */
 
+/* Of messages.  What gilloc_new_kind() made has no functions of its own. */
 static const struct {
     const char *name;
     const char *prefix;
-    void *(*malloc)(size_t);
-    void *(*calloc)(size_t, size_t);
-    void *(*realloc)(void *, size_t);
-    void (*free)(void *);
-} domains[] = {
-    [PYMEM_DOMAIN_RAW] = {"raw", "PyMem_Raw", PyMem_RawMalloc, PyMem_RawCalloc, PyMem_RawRealloc, PyMem_RawFree},
-    [PYMEM_DOMAIN_MEM] = {"mem", "PyMem_", PyMem_Malloc, PyMem_Calloc, PyMem_Realloc, PyMem_Free},
-    [PYMEM_DOMAIN_OBJ] = {"object", "PyObject_", PyObject_Malloc, PyObject_Calloc, PyObject_Realloc, PyObject_Free},
+} named[] = {
+    [PYMEM_DOMAIN_RAW] = {"raw", "PyMem_Raw"},
+    [PYMEM_DOMAIN_MEM] = {"mem", "PyMem_"},
+    [PYMEM_DOMAIN_OBJ] = {"object", "PyObject_"},
+    {"kind's", "gilloc_"},
 };
+
+static size_t name_of(PyMemAllocatorDomain domain) {
+    return domain <= PYMEM_DOMAIN_OBJ ? domain : PYMEM_DOMAIN_OBJ + 1;
+}
+
+static void *domain_malloc(PyMemAllocatorDomain domain, size_t size) {
+    switch (domain) {
+        case PYMEM_DOMAIN_RAW:
+            return PyMem_RawMalloc(size);
+        case PYMEM_DOMAIN_MEM:
+            return PyMem_Malloc(size);
+        case PYMEM_DOMAIN_OBJ:
+            return PyObject_Malloc(size);
+        default:
+            return gilloc_malloc(domain, size);
+    }
+}
+
+static void *domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
+    switch (domain) {
+        case PYMEM_DOMAIN_RAW:
+            return PyMem_RawCalloc(count, size);
+        case PYMEM_DOMAIN_MEM:
+            return PyMem_Calloc(count, size);
+        case PYMEM_DOMAIN_OBJ:
+            return PyObject_Calloc(count, size);
+        default:
+            return gilloc_calloc(domain, count, size);
+    }
+}
+
+static void *domain_realloc(PyMemAllocatorDomain domain, void *address, size_t size) {
+    switch (domain) {
+        case PYMEM_DOMAIN_RAW:
+            return PyMem_RawRealloc(address, size);
+        case PYMEM_DOMAIN_MEM:
+            return PyMem_Realloc(address, size);
+        case PYMEM_DOMAIN_OBJ:
+            return PyObject_Realloc(address, size);
+        default:
+            return gilloc_realloc(domain, address, size);
+    }
+}
+
+static void domain_free(PyMemAllocatorDomain domain, void *address) {
+    switch (domain) {
+        case PYMEM_DOMAIN_RAW:
+            PyMem_RawFree(address);
+            return;
+        case PYMEM_DOMAIN_MEM:
+            PyMem_Free(address);
+            return;
+        case PYMEM_DOMAIN_OBJ:
+            PyObject_Free(address);
+            return;
+        default:
+            gilloc_free(domain, address);
+    }
+}
 
 /* --- checks ----------------------------------------------------------------------------------- */
 
@@ -33,13 +90,14 @@ static bool check_result(const void *address, const struct block *wanted, const 
     uint32_t record = (uint32_t)wanted->id;
     if (address == NULL) {
         faults_add(faults, "%s%s: NULL for %" PRIu32 " bytes (thread %" PRIu32 ", record %" PRIu32 ")",
-                   domains[wanted->domain].prefix, function, wanted->size, block_thread(wanted), record);
+                   named[name_of(wanted->domain)].prefix, function, wanted->size, block_thread(wanted), record);
         return false;
     }
     if ((uintptr_t)address % ALIGNMENT != 0) {
-        faults_add(
-            faults, "%s%s: %p for %" PRIu32 " bytes is not aligned to %d (thread %" PRIu32 ", record %" PRIu32 ")",
-            domains[wanted->domain].prefix, function, address, wanted->size, ALIGNMENT, block_thread(wanted), record);
+        faults_add(faults,
+                   "%s%s: %p for %" PRIu32 " bytes is not aligned to %d (thread %" PRIu32 ", record %" PRIu32 ")",
+                   named[name_of(wanted->domain)].prefix, function, address, wanted->size, ALIGNMENT,
+                   block_thread(wanted), record);
         return false;
     }
     return true;
@@ -53,15 +111,16 @@ static bool check_pattern(const struct block *block, uint32_t size, const char *
     faults_add(faults,
                "%s block of %" PRIu32 " bytes at %p (thread %" PRIu32 ", record %" PRIu32
                "): byte %zu is 0x%02x, not 0x%02x, %s by thread %" PRIu32,
-               domains[block->domain].name, block->size, block->address, block_thread(block), (uint32_t)block->id,
-               offset, ((const unsigned char *)block->address)[offset], pattern_byte(block->id, offset), when, thread);
+               named[name_of(block->domain)].name, block->size, block->address, block_thread(block),
+               (uint32_t)block->id, offset, ((const unsigned char *)block->address)[offset],
+               pattern_byte(block->id, offset), when, thread);
     return false;
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
 
 bool block_malloc(struct block *block, PyMemAllocatorDomain domain, uint32_t size, uint64_t id, struct faults *faults) {
-    struct block made = {.address = domains[domain].malloc(size), .id = id, .size = size, .domain = domain};
+    struct block made = {.address = domain_malloc(domain, size), .id = id, .size = size, .domain = domain};
     if (!check_result(made.address, &made, "Malloc", faults)) return false;
     pattern_fill(made.address, size, id);
     *block = made;
@@ -71,14 +130,14 @@ bool block_malloc(struct block *block, PyMemAllocatorDomain domain, uint32_t siz
 bool block_calloc(struct block *block, PyMemAllocatorDomain domain, uint32_t size, uint64_t id, struct faults *faults) {
     size_t count = size % 8 == 0 ? size / 8 : 1; /* the traces know the product only */
     struct block made = {
-        .address = domains[domain].calloc(count, size % 8 == 0 ? 8 : size), .id = id, .size = size, .domain = domain};
+        .address = domain_calloc(domain, count, size % 8 == 0 ? 8 : size), .id = id, .size = size, .domain = domain};
     if (!check_result(made.address, &made, "Calloc", faults)) return false;
     size_t offset = pattern_check_zero(made.address, size);
     if (offset < size) {
         faults_add(faults,
                    "%sCalloc: byte %zu of a block of %" PRIu32 " bytes at %p is 0x%02x, not 0 (thread %" PRIu32
                    ", record %" PRIu32 ")",
-                   domains[domain].prefix, offset, size, made.address, ((unsigned char *)made.address)[offset],
+                   named[name_of(domain)].prefix, offset, size, made.address, ((unsigned char *)made.address)[offset],
                    block_thread(&made), (uint32_t)id);
         return false;
     }
@@ -91,7 +150,7 @@ bool block_realloc(struct block *block, uint32_t size, uint64_t id, struct fault
     struct block made = {.id = id, .size = size, .domain = block->domain};
     uint32_t thread = block_thread(&made);
     if (!check_pattern(block, block->size, "before realloc", thread, faults)) return false;
-    made.address = domains[block->domain].realloc(block->address, size);
+    made.address = domain_realloc(block->domain, block->address, size);
     if (!check_result(made.address, &made, "Realloc", faults)) return false;
     block->address = made.address;
     if (!check_pattern(block, size < block->size ? size : block->size, "after realloc", thread, faults)) return false;
@@ -102,7 +161,7 @@ bool block_realloc(struct block *block, uint32_t size, uint64_t id, struct fault
 
 bool block_free(struct block *block, uint32_t thread, struct faults *faults) {
     if (!check_pattern(block, block->size, "before free", thread, faults)) return false;
-    domains[block->domain].free(block->address);
+    domain_free(block->domain, block->address);
     block->address = NULL;
     return true;
 }

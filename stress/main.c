@@ -13,10 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "stress/catalog.h"
+#include "stress/measure.h"
+#include "stress/mode.h"
 #include "stress/options.h"
 #include "stress/process.h"
 #include "stress/row.h"
@@ -44,13 +45,7 @@ struct job {
     bool broken;
 };
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
-static const char *mode_name(gilloc_mode mode) { return mode == GILLOC_MODE_GIL ? "gil" : "free"; }
+static double now(void) { return measure_seconds(CLOCK_MONOTONIC); }
 
 /* --- progress --------------------------------------------------------------------------------- */
 
@@ -195,7 +190,7 @@ static int main_of_row(int argc, char **argv) {
     if (argc <= ROW_TRACES) return EXIT_UNUSABLE;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would read the result */
     struct row_job job = {
-        .mode = strcmp(argv[ROW_MODE], "gil") == 0 ? GILLOC_MODE_GIL : GILLOC_MODE_FREE,
+        .mode = mode_named(argv[ROW_MODE]),
         .threads = (unsigned)strtoul(argv[ROW_THREADS], NULL, 10),
         .seconds = strtod(argv[ROW_SECONDS], NULL),
         .passes = strtoull(argv[ROW_PASSES], NULL, 10),

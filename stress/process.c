@@ -17,8 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "stress/measure.h"
 
 #define PROGRESS_MS 300 /* at most, between two calls of `progress` */
 
@@ -34,11 +35,7 @@ struct process {
     struct process_end *end;
 };
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
+static double now(void) { return measure_seconds(CLOCK_MONOTONIC); }
 
 /* --- what it says ----------------------------------------------------------------------------- */
 
@@ -98,7 +95,8 @@ static int start(struct process *process, const struct process_job *job) {
     if (ends[0] != PROCESS_PIPE) posix_spawn_file_actions_addclose(&actions, ends[0]);
     posix_spawn_file_actions_adddup2(&actions, ends[1], PROCESS_PIPE);
     if (ends[1] != PROCESS_PIPE) posix_spawn_file_actions_addclose(&actions, ends[1]);
-    int error = posix_spawn(&process->pid, job->program, &actions, NULL, (char **)job->arguments, environ);
+    int error = posix_spawn(&process->pid, job->program, &actions, NULL, (char **)job->arguments,
+                            job->environment != NULL ? (char **)job->environment : environ);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     process->pipe = ends[0];

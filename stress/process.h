@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * process.h - runs the process of one row and collects what it says (row.h).
+ * process.h - runs the process of one row and collects what it says (report.h).
  *   Owner   the main program.  Locks: none.
  */
 #ifndef STRESS_PROCESS_H
@@ -14,6 +14,7 @@
 struct process_job {
     const char *program;
     const char *const *arguments; /* argv, up to NULL */
+    char *const *environment;     /* up to NULL; or NULL: as ours */
     double hangs_after;           /* seconds without any new operation */
     /* Called several times a second. */
     void (*progress)(void *argument, json_int_t operations);

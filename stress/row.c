@@ -5,7 +5,7 @@
  *   Owner   the process that was started for the row; its main thread is
  *           attached only at the very end.
  *   Locks   row.lock guards the counts and the threads' ends; fault.h's; the
- *           pipe's, innermost.
+ *           report's, innermost.
  */
 #include "stress/row.h"
 
@@ -16,9 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "stress/measure.h"
 #include "stress/replay.h"
+#include "stress/report.h"
+#include "stress/stats.h"
 
 #define PROGRESS_NS 200000000 /* between two lines of progress */
 
@@ -44,38 +46,10 @@ struct row {
     pthread_cond_t changed;      /* a worker has ended */
     struct replay_counts counts; /* guarded by lock */
     bool stop;                   /* guarded by lock */
-    pthread_mutex_t pipe_lock;
-    int pipe;
+    struct report report;
 };
 
-/* --- telling the parent ----------------------------------------------------------------------- */
-
-/* One line; takes over `line`. */
-static void tell(struct row *row, json_t *line) {
-    char *text = json_dumps(line, JSON_COMPACT);
-    json_decref(line);
-    if (text == NULL) return;
-    size_t length = strlen(text);
-    text[length++] = '\n';
-    pthread_mutex_lock(&row->pipe_lock);
-    for (size_t done = 0; done < length;) {
-        ssize_t n = write(row->pipe, text + done, length - done);
-        if (n < 0 && errno != EINTR) break;
-        if (n > 0) done += (size_t)n;
-    }
-    pthread_mutex_unlock(&row->pipe_lock);
-    free(text);
-}
-
-static void tell_fault(void *row, const char *fault) { tell(row, json_pack("{ss}", "fault", fault)); }
-
-/* --- time and memory -------------------------------------------------------------------------- */
-
-static double seconds_of(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
+/* --- time -------------------------------------------------------------------------------------- */
 
 static struct timespec later(struct timespec time, int64_t ns) {
     ns += time.tv_nsec;
@@ -84,21 +58,6 @@ static struct timespec later(struct timespec time, int64_t ns) {
 
 static bool is_before(struct timespec a, struct timespec b) {
     return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
-}
-
-/* A line of /proc/self/status, in bytes; 0 if it cannot be read.  The peak of
-   getrusage() would include what this process was before exec. */
-static json_int_t status_bytes(const char *name) {
-    unsigned long long kilobytes = 0;
-    char line[128];
-    size_t length = strlen(name);
-    FILE *status = fopen("/proc/self/status", "r");
-    if (status == NULL) return 0;
-    while (fgets(line, sizeof line, status) != NULL) {
-        if (strncmp(line, name, length) == 0 && line[length] == ':') kilobytes = strtoull(line + length + 1, NULL, 10);
-    }
-    fclose(status);
-    return (json_int_t)kilobytes * 1024;
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */
@@ -190,7 +149,7 @@ static void run_threads(struct row *row) {
             json_int_t operations = (json_int_t)row->counts.operations;
             progress = later(now, PROGRESS_NS);
             pthread_mutex_unlock(&row->lock);
-            tell(row, json_pack("{sI}", "progress", operations));
+            report_line(&row->report, json_pack("{sI}", "progress", operations));
             pthread_mutex_lock(&row->lock);
             continue; /* somebody may have ended meanwhile */
         }
@@ -224,35 +183,6 @@ static void look_at_rest(struct row *row, json_t *result) {
     json_object_set_new(result, "bytes_purged", json_integer((json_int_t)purged));
 }
 
-static json_t *stats_json(void) {
-    gilloc_stats stats = {.size = sizeof stats};
-    gilloc_get_stats(&stats);
-    json_t *json = json_object();
-#define STAT(name) json_object_set_new(json, #name, json_integer((json_int_t)stats.name))
-    STAT(small_blocks);
-    STAT(large_blocks);
-    STAT(arenas);
-    STAT(arenas_high);
-    STAT(arenas_acquired);
-    STAT(arenas_released);
-    STAT(pools);
-    STAT(pools_free);
-    STAT(pools_orphaned);
-    STAT(pools_adopted);
-    STAT(bytes_from_system);
-    STAT(bytes_to_system);
-    STAT(remote_frees);
-    STAT(remote_batches);
-    STAT(thread_states);
-    STAT(thread_states_ever);
-    STAT(lock_takes);
-    STAT(lock_waits);
-    STAT(lock_handoffs);
-    STAT(lock_drop_requests);
-#undef STAT
-    return json;
-}
-
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
 static bool init(struct row *row) {
@@ -264,8 +194,7 @@ static bool init(struct row *row) {
     pthread_cond_init(&row->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&row->lock, NULL);
-    pthread_mutex_init(&row->pipe_lock, NULL);
-    faults_init(&row->faults, tell_fault, row);
+    faults_init(&row->faults, report_fault, &row->report);
     row->workers = calloc(job->threads, sizeof *row->workers);
     row->traces = calloc(job->trace_count, sizeof *row->traces);
     row->replayed = calloc(job->trace_count, sizeof *row->replayed);
@@ -297,13 +226,13 @@ static void fini(struct row *row) {
 
 static json_t *run(struct row *row) {
     json_t *result = json_object();
-    json_int_t rss_start = status_bytes("VmRSS");
+    json_int_t rss_start = measure_status("VmRSS");
     clock_gettime(CLOCK_MONOTONIC, &row->deadline); /* from here on: unpacking the traces is not work */
     row->deadline = later(row->deadline, (int64_t)(row->job->seconds * 1e9));
-    double wall = seconds_of(CLOCK_MONOTONIC), cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    double wall = measure_seconds(CLOCK_MONOTONIC), cpu = measure_seconds(CLOCK_PROCESS_CPUTIME_ID);
     run_threads(row);
-    wall = seconds_of(CLOCK_MONOTONIC) - wall;
-    cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    wall = measure_seconds(CLOCK_MONOTONIC) - wall;
+    cpu = measure_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     double operations = (double)row->counts.operations;
     json_object_set_new(result, "seconds", json_real(wall));
     json_object_set_new(result, "operations_per_second", json_real(wall > 0 ? operations / wall : 0));
@@ -313,14 +242,15 @@ static json_t *run(struct row *row) {
     json_object_set_new(result, "operations", json_integer((json_int_t)row->counts.operations));
     json_object_set_new(result, "remote_frees", json_integer((json_int_t)row->counts.remote_frees));
     json_object_set_new(result, "rss_start", json_integer(rss_start));
-    json_object_set_new(result, "rss_peak", json_integer(status_bytes("VmHWM")));
+    json_object_set_new(result, "rss_peak", json_integer(measure_status("VmHWM")));
     json_object_set_new(result, "stats", stats_json());
     return result;
 }
 
 int row_run(const struct row_job *job, int fd) {
-    struct row row = {.job = job, .pipe = fd};
-    if (init(&row)) tell(&row, json_pack("{so}", "result", run(&row)));
+    struct row row = {.job = job};
+    report_init(&row.report, fd);
+    if (init(&row)) report_line(&row.report, json_pack("{so}", "result", run(&row)));
     fini(&row);
     return faults_count(&row.faults) == 0 ? 0 : 1;
 }

@@ -21,11 +21,8 @@ struct row_job {
     size_t trace_count;
 };
 
-/* The row in a process of its own.  It writes lines of JSON to `fd`:
-     {"progress": OPERATIONS}   now and then
-     {"fault": TEXT}            at once when something breaks
-     {"result": {...}}          at the end
-   0: all intact, nothing leaked; else 1. */
+/* The row in a process of its own.  It reports to `fd` (report.h).  0: all
+   intact, nothing leaked; else 1. */
 int row_run(const struct row_job *job, int fd);
 
 #endif /* STRESS_ROW_H */

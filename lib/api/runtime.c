@@ -610,8 +610,7 @@ static void unlock_all(void) {
     gi_arena_after_fork();
     gi_heap_after_fork();
     gi_kind_after_fork();
-    gi_stop_after_fork();
-    FOR_EACH_REGISTRY(registry) {
+    for (gi_registry *registry = gi_stop_after_fork(); registry != NULL; registry = registry->next) {
         gi_registry_lock_after_fork(registry);
         gi_heap_group_after_fork(gi_runtime_interpreter_of(registry)->group);
         gi_registry_after_fork(registry);

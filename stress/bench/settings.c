@@ -5,14 +5,12 @@
  */
 #include "stress/bench/settings.h"
 
-#include <getopt.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "stress/bench/contender.h"
 #include "stress/bench/workload.h"
+#include "stress/command_line.h"
 
 static const char head[] =
     "Usage: bench [OPTION]...\n"
@@ -51,7 +49,7 @@ static const char head[] =
     "* marks threads that a lock lets allocate one at a time.\n";
 
 enum {
-    OPT_WORKLOAD = 256,
+    OPT_WORKLOAD = COMMAND_LINE_FIRST,
     OPT_CONTENDER,
     OPT_ROUNDS,
     OPT_WORK,
@@ -125,23 +123,6 @@ void settings_help(FILE *out) {
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 3, 4))) static int fail(char *error, size_t error_size, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, error_size, format, arguments);
-    va_end(arguments);
-    return -1;
-}
-
-/* All of `text` as a decimal number from `least` to `most`? */
-static bool number(const char *text, unsigned least, unsigned most, unsigned *value) {
-    char *end;
-    if (text[0] < '0' || text[0] > '9') return false;
-    unsigned long long read = strtoull(text, &end, 10);
-    *value = (unsigned)read;
-    return *end == '\0' && read >= least && read <= most;
-}
-
 /* A number with m or g after it. */
 static bool size(const char *text, uint64_t least, uint64_t most, uint64_t *value) {
     char *end;
@@ -177,11 +158,11 @@ static size_t mark_contenders(bool *wanted, const char *entry) {
 static int parse_list(const char *text, size_t (*mark)(bool *, const char *), bool *wanted, const char *option,
                       char *error, size_t error_size) {
     char *list = strdup(text), *rest = list, *entry;
-    int result = list != NULL ? 0 : fail(error, error_size, "no memory");
+    int result = list != NULL ? 0 : command_line_refuse(error, error_size, "no memory");
     while (result == 0 && (entry = strsep(&rest, ",")) != NULL) {
         if (mark(wanted, entry) == 0) {
-            result =
-                fail(error, error_size, "--%s=%s: there is no %s; see --help", option, text, *entry ? entry : "''");
+            result = command_line_refuse(error, error_size, "--%s=%s: there is no %s; see --help", option, text,
+                                         *entry ? entry : "''");
         }
     }
     free(list);
@@ -190,25 +171,29 @@ static int parse_list(const char *text, size_t (*mark)(bool *, const char *), bo
 
 /* --- the command line ------------------------------------------------------------------------- */
 
-static int parse_option(struct settings *settings, int option, const char *value, char *error, size_t error_size) {
+static int take_option(void *argument, int option, const char *value, char *error, size_t error_size) {
+    struct settings *settings = argument;
+    uint64_t count;
     switch (option) {
         case OPT_WORKLOAD:
             return parse_list(value, mark_workloads, settings->workloads, "workload", error, error_size);
         case OPT_CONTENDER:
             return parse_list(value, mark_contenders, settings->contenders, "contender", error, error_size);
         case OPT_ROUNDS:
-            if (number(value, 1, 99, &settings->rounds)) return 0;
-            return fail(error, error_size, "--rounds=%s: give a number from 1 to 99", value);
+            if (command_line_take_number("rounds", value, 1, 99, &count, error, error_size) != 0) return -1;
+            settings->rounds = (unsigned)count;
+            return 0;
         case OPT_WORK:
-            if (number(value, 1, 10000, &settings->percent)) return 0;
-            return fail(error, error_size, "--work=%s: give a percentage from 1 to 10000", value);
+            if (command_line_take_number("work", value, 1, 10000, &count, error, error_size) != 0) return -1;
+            settings->percent = (unsigned)count;
+            return 0;
         case OPT_TINY:
             settings->percent = 0;
             settings->rounds = 1;
             return 0;
         case OPT_HEAP_MAX:
             if (size(value, 1 << 20, (uint64_t)4 << 30, &settings->heap_max)) return 0;
-            return fail(error, error_size, "--heap-max=%s: give a size from 1m to 4g", value);
+            return command_line_refuse(error, error_size, "--heap-max=%s: give a size from 1m to 4g", value);
         case OPT_LIBRARIES:
             settings->libraries = value;
             return 0;
@@ -220,7 +205,7 @@ static int parse_option(struct settings *settings, int option, const char *value
             return 0;
         case OPT_FROM:
             if (settings->from_count == SETTINGS_FROM) {
-                return fail(error, error_size, "--from=%s: give at most %d files", value, SETTINGS_FROM);
+                return command_line_refuse(error, error_size, "--from=%s: give at most %d files", value, SETTINGS_FROM);
             }
             settings->from[settings->from_count++] = value;
             return 0;
@@ -239,19 +224,7 @@ static void all_if_none(bool *wanted, size_t count) {
 
 int settings_parse(struct settings *settings, int argc, char **argv, char *error, size_t error_size) {
     *settings = (struct settings){.rounds = 5, .percent = 100, .heap_max = (uint64_t)1 << 30};
-    optind = 0; /* glibc: start afresh */
-    opterr = 0;
-    int option;
-    while ((option = getopt_long(argc, argv, "+:", known, NULL)) != -1) {
-        const char *word = argv[optind - 1];
-        if (option == ':') return fail(error, error_size, "%s: a value is missing; see --help", word);
-        if (option == '?' && optopt >= OPT_WORKLOAD) {
-            return fail(error, error_size, "%s: this option takes no value; see --help", word);
-        }
-        if (option == '?') return fail(error, error_size, "%s: no such option; see --help", word);
-        if (parse_option(settings, option, optarg, error, error_size) != 0) return -1;
-    }
-    if (optind < argc) return fail(error, error_size, "%s: not an option; see --help", argv[optind]);
+    if (command_line_parse(known, take_option, settings, argc, argv, error, error_size) != 0) return -1;
     all_if_none(settings->workloads, workload_count);
     all_if_none(settings->contenders, contender_count);
     for (size_t i = 0; i < workload_count; i++) {

@@ -19,7 +19,7 @@
 
 static char program[PATH_MAX];
 
-#define RUN(...) outcome_of((char *[]){program, __VA_ARGS__, NULL}, NULL)
+#define RUN(...) outcome_run((char *[]){program, __VA_ARGS__, NULL}, NULL)
 
 static const char *text_of(json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
@@ -202,10 +202,10 @@ static void test_from(void **state) {
     write_file(path, &bytes);
     bytes_free(&bytes);
     snprintf(error, sizeof error, "bench: %s: not written by --json of this bench\n", path);
-    assert_unusable(RUN(from), error);
+    outcome_assert_unusable(RUN(from), error);
     unlink(path);
     snprintf(error, sizeof error, "bench: %s: cannot be read: No such file or directory\n", path);
-    assert_unusable(RUN(from), error);
+    outcome_assert_unusable(RUN(from), error);
 }
 
 static void test_plots(void **state) {
@@ -256,13 +256,13 @@ static void test_help(void **state) {
 
 static void test_unusable(void **state) {
     (void)state;
-    assert_unusable(RUN("--rounds=0"), "bench: --rounds=0: give a number from 1 to 99\n");
-    assert_unusable(RUN("--frobnicate"), "bench: --frobnicate: no such option; see --help\n");
+    outcome_assert_unusable(RUN("--rounds=0"), "bench: --rounds=0: give a number from 1 to 99\n");
+    outcome_assert_unusable(RUN("--frobnicate"), "bench: --frobnicate: no such option; see --help\n");
     const char *kept = getenv("PATH");
     char *path = kept != NULL ? strdup(kept) : NULL;
     setenv("PATH", "", 1);
-    assert_unusable(RUN("--tiny", "--plots=somewhere"),
-                    "bench: --plots needs gnuplot, which is not there (Debian: apt-get install gnuplot-nox)\n");
+    outcome_assert_unusable(RUN("--tiny", "--plots=somewhere"),
+                            "bench: --plots needs gnuplot, which is not there (Debian: apt-get install gnuplot-nox)\n");
     if (path != NULL) setenv("PATH", path, 1);
     free(path);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * outcome.c - a run of a program.
+ * outcome.c - a run of a program, as its user sees it.
  *   Owner   the test, one thread.  Locks: none.
  */
 #include "tests/stress/outcome.h"
@@ -8,12 +8,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
 
-struct outcome outcome_of(char *const *words, const char *terminal) {
+struct outcome outcome_run(char *const *words, const char *terminal) {
     struct outcome outcome;
     char out[PATH_MAX], err[PATH_MAX];
     int status;
@@ -39,7 +40,17 @@ void outcome_free(struct outcome *outcome) {
     bytes_free(&outcome->err);
 }
 
-void assert_unusable(struct outcome outcome, const char *error) {
+const char *outcome_text(const struct bytes *bytes) { return (const char *)bytes->at; }
+
+size_t outcome_lines(const char *lines, const char *begin) {
+    size_t count = 0;
+    for (const char *line = lines; line != NULL && *line != '\0'; line = strchr(line, '\n'), line += line != NULL) {
+        count += strncmp(line, begin, strlen(begin)) == 0;
+    }
+    return count;
+}
+
+void outcome_assert_unusable(struct outcome outcome, const char *error) {
     assert_string_equal(outcome_text(&outcome.err), error);
     assert_string_equal(outcome_text(&outcome.out), "");
     assert_int_equal(outcome.status, 2);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * outcome.h - a run of a program: what it printed and how it ended.
+ * outcome.h - a run of a program, as its user sees it.
  *   Owner   the test, one thread.  Locks: none.
  */
 #ifndef TESTS_STRESS_OUTCOME_H
@@ -13,14 +13,14 @@ struct outcome {
     struct bytes out, err;
 };
 
-/* Runs `words` (the program's path first, NULL last); its stderr goes to
-   `terminal`, or (NULL) into the outcome. */
-struct outcome outcome_of(char *const *words, const char *terminal);
+/* Runs `words[0]` with `words`; its stderr goes to `terminal`, or (NULL) into the outcome. */
+struct outcome outcome_run(char *const *words, const char *terminal);
 void outcome_free(struct outcome *outcome);
 
-static inline const char *outcome_text(const struct bytes *bytes) { return (const char *)bytes->at; }
-
-/* Nothing on stdout, `error` (whole) on stderr, status 2; frees it. */
-void assert_unusable(struct outcome outcome, const char *error);
+const char *outcome_text(const struct bytes *bytes);
+/* Lines of `lines` that begin with `begin`. */
+size_t outcome_lines(const char *lines, const char *begin);
+/* Nothing on stdout, `error` (whole) on stderr, status 2; frees the outcome. */
+void outcome_assert_unusable(struct outcome outcome, const char *error);
 
 #endif /* TESTS_STRESS_OUTCOME_H */

@@ -15,12 +15,13 @@
 #include <unistd.h>
 
 #include "stress/options.h"
-#include "tests/stress/files.h"
 #include "tests/stress/outcome.h"
+
+/* --- a run ------------------------------------------------------------------------------------ */
 
 static char program[PATH_MAX];
 
-#define RUN(...) outcome_of((char *[]){program, __VA_ARGS__, NULL}, NULL)
+#define RUN(...) outcome_run((char *[]){program, __VA_ARGS__, NULL}, NULL)
 
 /* --- sound runs ------------------------------------------------------------------------------- */
 
@@ -33,35 +34,26 @@ static void test_help(void **state) {
     outcome_free(&outcome);
 }
 
-/* Lines of `lines` that begin with `begin`. */
-static size_t lines_with(const char *lines, const char *begin) {
-    size_t count = 0;
-    for (const char *line = lines; line != NULL && *line != '\0'; line = strchr(line, '\n'), line += line != NULL) {
-        count += strncmp(line, begin, strlen(begin)) == 0;
-    }
-    return count;
-}
-
 static void test_table(void **state) {
     (void)state;
     struct outcome outcome = RUN("--threads=1,2", "--passes=3", "--trace=startup");
     assert_string_equal(outcome_text(&outcome.err), ""); /* no progress: this is no terminal */
     assert_int_equal(outcome.status, 0);
     const char *out = outcome_text(&outcome.out);
-    assert_int_equal(lines_with(out,
-                                "traces: startup.trc.xz (53,068 records); seed 1; 10 % of the blocks freed by "
-                                "another thread\n"),
+    assert_int_equal(outcome_lines(out,
+                                   "traces: startup.trc.xz (53,068 records); seed 1; 10 % of the blocks freed by "
+                                   "another thread\n"),
                      1);
-    assert_int_equal(lines_with(out,
-                                "mode  threads    M ops  M ops/s   ns/op  lock takes      waits  hand-offs  "
-                                "remote frees  peak MiB    arenas  MiB back  blocks\n"),
+    assert_int_equal(outcome_lines(out,
+                                   "mode  threads    M ops  M ops/s   ns/op  lock takes      waits  hand-offs  "
+                                   "remote frees  peak MiB    arenas  MiB back  blocks\n"),
                      1);
-    assert_int_equal(lines_with(out, "gil         1      0.2  "), 1);
-    assert_int_equal(lines_with(out, "gil         2      0.2  "), 1);
-    assert_int_equal(lines_with(out, "free        1      0.2  "), 1);
-    assert_int_equal(lines_with(out, "free        2      0.2  "), 1);
-    assert_int_equal(lines_with(out, "Every block was intact, and nothing leaked.\n"), 1);
-    assert_int_equal(lines_with(out, ""), 7);
+    assert_int_equal(outcome_lines(out, "gil         1      0.2  "), 1);
+    assert_int_equal(outcome_lines(out, "gil         2      0.2  "), 1);
+    assert_int_equal(outcome_lines(out, "free        1      0.2  "), 1);
+    assert_int_equal(outcome_lines(out, "free        2      0.2  "), 1);
+    assert_int_equal(outcome_lines(out, "Every block was intact, and nothing leaked.\n"), 1);
+    assert_int_equal(outcome_lines(out, ""), 7);
     outcome_free(&outcome);
 }
 
@@ -77,7 +69,7 @@ static void test_progress(void **state) {
     assert_non_null(name);
     int other_end = open(name, O_RDWR | O_NOCTTY); /* keeps what is written until it is read */
     assert_true(other_end >= 0);
-    struct outcome outcome = outcome_of(
+    struct outcome outcome = outcome_run(
         (char *[]){program, "--passes=1", "--threads=2", "--mode=free", "--json", "--trace=startup", NULL}, name);
     assert_int_equal(outcome.status, 0);
     assert_int_equal(fcntl(terminal, F_SETFL, O_NONBLOCK), 0);
@@ -128,19 +120,21 @@ static void test_json(void **state) {
 
 static void test_bad_option(void **state) {
     (void)state;
-    assert_unusable(RUN("--threads=0"),
-                    "stress: --threads=0: give up to 32 numbers from 1 to 256 with commas between them\n");
-    assert_unusable(RUN("--frobnicate"), "stress: --frobnicate: no such option; see --help\n");
+    outcome_assert_unusable(RUN("--threads=0"),
+                            "stress: --threads=0: give up to 32 numbers from 1 to 256 with commas between them\n");
+    outcome_assert_unusable(RUN("--frobnicate"), "stress: --frobnicate: no such option; see --help\n");
 }
 
 static void test_no_such_trace(void **state) {
     (void)state;
-    assert_unusable(RUN("--trace=nope"),
-                    "stress: --trace=nope: no such trace; there are compileall, jsonre, startup, or give a file as "
-                    "./nope\n");
-    assert_unusable(RUN("--trace=./nope.trc.xz"),
-                    "stress: ./nope.trc.xz: cannot open: No such file or directory; --trace takes the name of a trace "
-                    "or a file\n");
+    outcome_assert_unusable(
+        RUN("--trace=nope"),
+        "stress: --trace=nope: no such trace; there are compileall, jsonre, startup, or give a file as "
+        "./nope\n");
+    outcome_assert_unusable(
+        RUN("--trace=./nope.trc.xz"),
+        "stress: ./nope.trc.xz: cannot open: No such file or directory; --trace takes the name of a trace "
+        "or a file\n");
 }
 
 /* A file is where the user is, not where `bazel run` puts the program. */
@@ -179,7 +173,7 @@ static void test_file_of_the_user(void **state) {
         "stress: %s/broken.trc.xz: record 0 (byte 24 unpacked): operation 6, and there are 0 (malloc) to 3 (free); "
         "the trace is corrupt: record it again or get a good copy\n",
         directory);
-    assert_unusable(RUN("--trace=startup", "--trace=broken.trc.xz"), error);
+    outcome_assert_unusable(RUN("--trace=startup", "--trace=broken.trc.xz"), error);
     unsetenv("BUILD_WORKING_DIRECTORY");
     bytes_free(&bytes);
     bytes_free(&broken);
@@ -198,10 +192,11 @@ static void test_traces_beside_the_program(void **state) {
     assert_int_equal(chdir(test_path(directory, ".")), 0);
     mkdir(test_path(runfiles, "copy-of-stress.runfiles"), 0700);
     unlink(test_path(beside, "copy-of-stress.runfiles/any"));
-    assert_unusable(RUN("--passes=1"),
-                    "stress: the traces that come with stress are not beside it; give --trace=FILE\n");
-    assert_unusable(RUN("--trace=startup"),
-                    "stress: --trace=startup: the traces that come with stress are not beside it; give a file\n");
+    outcome_assert_unusable(RUN("--passes=1"),
+                            "stress: the traces that come with stress are not beside it; give --trace=FILE\n");
+    outcome_assert_unusable(
+        RUN("--trace=startup"),
+        "stress: --trace=startup: the traces that come with stress are not beside it; give a file\n");
 
     assert_int_equal(symlink(here, beside), 0);
     struct outcome outcome = RUN("--trace=startup", "--passes=1", "--threads=1", "--mode=gil");
@@ -222,11 +217,11 @@ static void test_a_row_that_cannot_run(void **state) {
     unsetenv("PYTHON_GIL");
     assert_int_equal(outcome.status, 1);
     const char *out = outcome_text(&outcome.out);
-    assert_int_equal(lines_with(out, "gil         1  no result: broken\n"), 1);
-    assert_int_equal(lines_with(out, "free        1  no result: broken\n"), 1);
-    assert_int_equal(lines_with(out, "BROKEN: gil mode, 1 threads: ended with status 1\n"), 1);
-    assert_int_equal(lines_with(out, "BROKEN: free mode, 1 threads: ended with status 1\n"), 1);
-    assert_int_equal(lines_with(out, "Every block was intact"), 0);
+    assert_int_equal(outcome_lines(out, "gil         1  no result: broken\n"), 1);
+    assert_int_equal(outcome_lines(out, "free        1  no result: broken\n"), 1);
+    assert_int_equal(outcome_lines(out, "BROKEN: gil mode, 1 threads: ended with status 1\n"), 1);
+    assert_int_equal(outcome_lines(out, "BROKEN: free mode, 1 threads: ended with status 1\n"), 1);
+    assert_int_equal(outcome_lines(out, "Every block was intact"), 0);
     outcome_free(&outcome);
 }
 
