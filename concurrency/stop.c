@@ -103,9 +103,12 @@ static void drop_locks(gi_registry *first) {
     }
 }
 
-/* Sets GI_STOP on every state but `self`; how many of them must leave. */
-static int64_t stop_registry(gi_registry *registry, const gi_thread_state *self, uint32_t awaited) {
+/* Sets GI_STOP on every state but `self`; how many of them must leave.  In gil mode, too, one may be ATTACHED for a
+   moment: its thread took the mode for GIL-free, and leaves again when it looks once more (come_in()).  Under a
+   runtime's own lock those that are attached stay so. */
+static int64_t stop_registry(gi_registry *registry, const gi_thread_state *self) {
     int64_t count = 0;
+    uint32_t awaited = GI_ENDING | (registry->gil.outer.acquire == NULL ? GI_ATTACHED : 0u);
     gi_mutex_lock(&registry->mutex);
     registry->stopped = true;
     for (gi_thread_state *state = registry->first; state != NULL; state = state->next) {
@@ -163,14 +166,13 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
         stop.awaited = GI_ATTACHED;
         take_locks(self, &stop);
     }
-    stop.awaited = free_threaded ? GI_ATTACHED | GI_ENDING : GI_ENDING;
     gi_mutex_lock(&world->mutex);
     for (gi_registry *registry = registries; registry != NULL; registry = registry->next) {
-        world->pending += stop_registry(registry, self, stop.awaited);
+        world->pending += stop_registry(registry, self);
     }
     gi_counter_add(&world->stops, 1);
     stop.registry = NULL;
-    stop.awaited = free_threaded ? GI_ATTACHED | GI_ENDING : GI_ENDING;
+    stop.awaited = GI_ATTACHED | GI_ENDING;
     wait_locked(&stop);
     gi_mutex_unlock(&world->mutex);
     if (free_threaded && self != NULL) {

@@ -3,7 +3,8 @@
  * stop.h [L1] - stop-the-world: one thread keeps all others from being attached.
  *
  *   Stopping: 1. become the stopper; 2. gil mode: take the lock of every registry; 3. set GI_STOP on every state, and
- *   count those in which a thread is that must leave: attached (GIL-free mode) or ending; 4. wait until they have.
+ *   count those in which a thread is that must leave: ending, or attached (in gil mode by mistake, for a moment);
+ *   4. wait until they have.
  *   From then on no state but the stopper's own is ATTACHED or ENDING, and every other thread is offline.
  *
  *   may run at once       stop   start   attach, detach, park, end   new state, new registry

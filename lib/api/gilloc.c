@@ -82,7 +82,10 @@ void gilloc_safepoint(void) {
 void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
     unsigned kind = kind_of(domain, "gilloc_retire");
     if (gi_likely(domain != PYMEM_DOMAIN_RAW)) {
-        gi_object_retire(kind, p, gi_domain_is_known(domain) && gi_domain_is_replaced(domain));
+        const gi_fast_limits *limits = kind <= GI_KIND_OBJECT ? &gi_limits[kind] : &gi_open_limits;
+        if (gi_unlikely(!gi_object_retire_fast(kind, limits, p))) {
+            gi_object_retire(kind, p, gi_domain_is_known(domain) && gi_domain_is_replaced(domain));
+        }
         return;
     }
     PyThreadState *state = gi_runtime_current_or_attach();
@@ -106,7 +109,7 @@ void gilloc_reclaim(void) {
 
 void gilloc_set_retire_limit(size_t bytes) {
     gi_runtime_ready();
-    gi_store_relaxed(&gi_retired_limit, bytes);
+    gi_runtime_set_retire_limit(bytes);
 }
 
 /* --- the stopped world ------------------------------------------------------------------------ */
@@ -163,6 +166,7 @@ int gilloc_visit_blocks(PyMemAllocatorDomain domain, gilloc_visitor visit, void 
     int saved_errno = errno;
     gi_runtime_reclaim_all(NULL);
     gi_cache_flush_all("gilloc_visit_blocks");
+    gi_runtime_ask_if_due();
     errno = saved_errno;
     int result = gi_address_map_walk(visit_pool, &work);
     gi_start();
@@ -277,6 +281,7 @@ size_t gilloc_purge(void) {
         }
         gi_runtime_claimed(interpreter, &claim);
     }
+    gi_runtime_ask_if_due();
     gi_heap_release_pools(work.emptied); /* perhaps to a user's arena allocator: with no lock taken here */
     gi_arena_purge();
     return (size_t)(gi_load_relaxed(&gi_arena_stats_now.bytes_to_system) - before); /* relaxed: a statistic */

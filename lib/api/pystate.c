@@ -215,6 +215,7 @@ void PyInterpreterState_Clear(PyInterpreterState *interp) {
     int saved_errno = errno; /* a user's arena allocator may be called */
     gi_runtime_reclaim_all(interp->group);
     gi_cache_flush_all("PyInterpreterState_Clear");
+    gi_runtime_ask_if_due();
     errno = saved_errno;
     gi_start();
 }

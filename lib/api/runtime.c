@@ -108,11 +108,21 @@ void gi_runtime_ready_slow(void) {
 
 /* --- deferred frees, parking ------------------------------------------------------------------ */
 
-static void free_retired(unsigned domain, void *block) {
-    if (domain < GI_DOMAINS) {
-        gi_domain_free((PyMemAllocatorDomain)domain, block);
-    } else {
-        gi_object_free_kind(domain - 1, block);
+/* So far ahead a block is fetched; it has been left alone for a while. */
+enum { PREFETCH_WORDS = 8 };
+
+static void free_retired(const uintptr_t *words, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        unsigned domain = (unsigned)(words[i] & GI_RETIRED_DOMAIN);
+        void *block = (void *)(words[i] & ~GI_RETIRED_DOMAIN);
+        if (i + PREFETCH_WORDS < count) {
+            __builtin_prefetch((const void *)words[i + PREFETCH_WORDS], 1);
+        }
+        if (domain >= GI_DOMAINS) {
+            gi_object_free_kind(domain - 1, block);
+        } else if (domain == PYMEM_DOMAIN_RAW || !gi_object_free_fast(domain - 1, &gi_limits[domain - 1], block)) {
+            gi_domain_free((PyMemAllocatorDomain)domain, block);
+        }
     }
 }
 
@@ -146,6 +156,27 @@ static void reclaim_in_stopped_world(gi_thread_cache *cache, void *arg) {
 void gi_runtime_reclaim_all(const gi_heap_group *group) {
     gi_assert(gi_world_is_mine());
     gi_cache_for_each(reclaim_in_stopped_world, (void *)(uintptr_t)group);
+}
+
+/* If too much waits in an interpreter, whoever is attached sees to it at a safepoint; else who attaches next. */
+static void ask_if_due(gi_registry *registry) {
+    if (gi_unlikely(gi_retired_is_due(gi_runtime_interpreter_of(registry)->group))) {
+        gi_registry_ask(registry, GI_ASKED_RECLAIM);
+    }
+}
+
+void gi_runtime_ask_if_due(void) {
+    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+        ask_if_due(registry);
+    }
+}
+
+void gi_runtime_set_retire_limit(uint64_t bytes) {
+    uint64_t before = gi_load_relaxed(&gi_retired_limit);
+    gi_store_relaxed(&gi_retired_limit, bytes);
+    for (gi_registry *registry = gi_registry_first(); bytes < before && registry != NULL; registry = registry->next) {
+        gi_registry_ask(registry, GI_ASKED_RECLAIM); /* what waits may be too much now */
+    }
 }
 
 /* At a safepoint: out by `wait`, which returns when the thread is in again, perhaps in another mode. */
@@ -253,16 +284,13 @@ static _Noreturn __attribute__((cold)) void die_attached(const PyThreadState *st
              (const void *)state);
 }
 
-/* A state leaves its batch to its interpreter. */
+/* A state leaves its batch to its interpreter.  Too much is freed here and now if this thread may wait. */
 static void leave_retired(PyThreadState *state, bool detached) {
     gi_heap_group *group = state->cache.own.group;
     gi_retired_leave(&state->cache.retired, group);
-    if (gi_retired_is_due(group)) {
-        if (detached && gi_world_is_free()) {
-            act_for(&state->cache, true);
-        } else {
-            gi_registry_ask(state->thread.registry, GI_ASKED_RECLAIM);
-        }
+    if (gi_retired_is_due(group) && detached && gi_world_is_free()) {
+        act_for(&state->cache, true);
+        gi_retired_leave(&state->cache.retired, group); /* what hooks have retired meanwhile */
     }
 }
 
@@ -282,6 +310,7 @@ void gi_runtime_delete(PyThreadState *state, const char *function) {
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
     leave_retired(state, mine == NULL);
     gi_cache_end(&state->cache, function);
+    ask_if_due(&state->interpreter->registry);
     gi_thread_state_fini(&state->thread, true);
     errno = saved_errno;
 }
@@ -321,7 +350,7 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
                  (void *)state);
     }
     gi_cache_attach(&state->cache, gi_world_is_free());
-    if (gi_unlikely(gi_retired_is_due(state->cache.own.group))) {
+    if (gi_unlikely(gi_retired_is_due(state->cache.own.group) || gi_retired_batch_is_due(&state->cache.retired))) {
         gi_fetch_or_relaxed(&state->thread.asked.bits, GI_ASKED_RECLAIM); /* relaxed: a word to oneself */
     }
     if (gi_unlikely(gi_this.gilstate != state)) {
@@ -661,6 +690,7 @@ void gi_runtime_after_fork_child(void) {
             }
         }
     }
+    gi_runtime_ask_if_due();
     start_after_fork();
 }
 

@@ -122,6 +122,11 @@ typedef struct gi_may_claim {
 gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter);
 void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim);
 
+/* Has what waits in each interpreter freed at a safepoint, if it is above the limit: after pools were emptied, or
+   batches left, by a thread that is not attached there. */
+void gi_runtime_ask_if_due(void);
+void gi_runtime_set_retire_limit(uint64_t bytes);
+
 /* See the public functions of the same names. */
 void gi_runtime_set_stop_deadline(uint64_t microseconds);
 int gi_runtime_set_mode(gilloc_mode mode);

@@ -132,6 +132,26 @@ static inline void *gi_object_calloc_fast(unsigned kind, const gi_fast_limits *l
     return block;
 }
 
+/* Whether the block, a small one of the kind, has been retired; else it is for the slow path. */
+static inline bool gi_object_retire_fast(unsigned kind, const gi_fast_limits *limits, void *block) {
+    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
+    uint64_t page = gi_address_page(base, block);
+    if (gi_unlikely(!gi_below_relaxed(page, &limits->pages))) {
+        return false;
+    }
+    gi_thread_cache *cache = gi_current_cache;
+    uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]); /* relaxed: address_map.h */
+    gi_retired_chunk *chunk = cache->retired.chunks;                /* the empty sentinel has none */
+    if (gi_unlikely(!gi_word_is_pool(word) || gi_word_kind(word) != kind || chunk == NULL ||
+                    chunk->count == chunk->capacity)) {
+        return false;
+    }
+    if (gi_unlikely(gi_retired_put(&cache->retired, chunk, kind + 1, block, gi_class_size(gi_word_class(word))))) {
+        gi_fetch_or_relaxed(&cache->own.asked->bits, GI_ASKED_RECLAIM); /* relaxed: a word to oneself */
+    }
+    return true;
+}
+
 /* Whether the block has been freed; else it is for the slow path. */
 static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limits, void *block) {
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */

@@ -6,6 +6,8 @@
  */
 #include "lib/cache/retired.h"
 
+#include <string.h>
+
 #include "concurrency/check.h"
 #include "concurrency/rcu.h"
 #include "lib/os/os_memory.h"
@@ -24,8 +26,6 @@
 #endif
 /* Enough for a batch of blocks of 128 bytes under the default limit; a chunk more is mapped and unmapped each time. */
 #define SPARES_MAX 4u
-
-#define DOMAIN_MASK ((uintptr_t)GI_ALIGNMENT - 1)
 
 gi_atomic(uint64_t) gi_retired_limit = DEFAULT_LIMIT;
 
@@ -93,118 +93,103 @@ static gi_retired_chunk *next_chunk(gi_retired *retired, bool *last) {
 /* --- retire ----------------------------------------------------------------------------------- */
 
 bool gi_retired_push(gi_retired *retired, unsigned domain, void *block, size_t bytes) {
-    gi_assert(((uintptr_t)block & DOMAIN_MASK) == 0 && domain <= DOMAIN_MASK);
+    gi_assert(((uintptr_t)block & GI_RETIRED_DOMAIN) == 0 && domain <= GI_RETIRED_DOMAIN);
     gi_retired_chunk *chunk = retired->chunks;
     bool last = false;
-    gi_counter_add(&retired->blocks, 1);
     if (gi_unlikely(chunk == NULL || chunk->count == chunk->capacity)) {
         chunk = next_chunk(retired, &last);
         if (chunk == NULL) {
+            gi_counter_add(&retired->blocks, 1);
             gi_counter_add(&retired->lost, 1);
             return true;
         }
     }
-    chunk->words[chunk->count++] = (uintptr_t)block | domain;
-    chunk->bytes += bytes;
-    gi_counter_add(&retired->bytes, bytes);
-    return last || gi_load_relaxed(&retired->bytes) > gi_load_relaxed(&gi_retired_limit); /* relaxed: owner-only */
+    return gi_retired_put(retired, chunk, domain, block, bytes) || last;
 }
 
 /* --- reclaim ---------------------------------------------------------------------------------- */
 
-static size_t bytes_of(const gi_retired_chunk *chunk) {
-    size_t bytes = 0;
-    for (; chunk != NULL; chunk = chunk->next) {
-        bytes += chunk->bytes;
-    }
-    return bytes;
-}
-
-static gi_retired_chunk *take_left(gi_heap_group *group) {
+static gi_retired_chunk *take_left(gi_heap_group *group, size_t *bytes) {
     gi_mutex_lock(&group->mutex);
     gi_retired_chunk *left = group->left;
     group->left = NULL;
-    gi_counter_sub(&group->waiting, bytes_of(left));
+    for (const gi_retired_chunk *chunk = left; chunk != NULL; chunk = chunk->next) {
+        *bytes += chunk->bytes;
+    }
+    gi_counter_sub(&group->waiting, *bytes);
     gi_mutex_unlock(&group->mutex);
     return left;
 }
 
-static void free_chunks(gi_retired *retired, gi_retired_chunk *chunks, gi_retired_free free_block) {
+static void free_chunks(gi_retired *retired, gi_retired_chunk *chunks, gi_retired_free free_blocks) {
     for (gi_retired_chunk *chunk = chunks, *next; chunk != NULL; chunk = next) {
         next = chunk->next;
-        uint32_t count = chunk->count;
-        for (uint32_t i = 0; i < count; i++) {
-            free_block((unsigned)(chunk->words[i] & DOMAIN_MASK), (void *)(chunk->words[i] & ~DOMAIN_MASK));
-        }
+        free_blocks(chunk->words, chunk->count);
         put_spare(retired, chunk);
     }
 }
 
-void gi_retired_reclaim(gi_retired *retired, gi_heap_group *group, bool wait, gi_retired_free free_block) {
-    gi_retired_chunk *batch = retired->chunks, *left = take_left(group);
+void gi_retired_reclaim(gi_retired *retired, gi_heap_group *group, bool wait, gi_retired_free free_blocks) {
+    size_t bytes = 0;
+    gi_retired_chunk *batch = retired->chunks, *left = take_left(group, &bytes);
     gi_pool *limbo = gi_heap_take_limbo(group);
     if (batch == NULL && left == NULL && limbo == NULL) {
         return;
     }
-    size_t bytes = bytes_of(batch), others = bytes_of(left);
     for (const gi_pool *pool = limbo; pool != NULL; pool = pool->next) {
-        others += GI_POOL_SIZE;
+        bytes += GI_POOL_SIZE;
     }
-    gi_counter_add(&retired->bytes, others);
+    gi_counter_add(&retired->bytes, bytes);   /* it waits here now */
+    bytes = gi_load_relaxed(&retired->bytes); /* relaxed: owner-only */
     if (wait) {
         gi_rcu_synchronize();
         gi_counter_add(&retired->grace_periods, 1);
     }
     retired->chunks = NULL; /* a hook of a domain may retire meanwhile */
-    free_chunks(retired, batch, free_block);
-    free_chunks(retired, left, free_block);
+    free_chunks(retired, batch, free_blocks);
+    free_chunks(retired, left, free_blocks);
     gi_heap_release_pools(limbo);
-    gi_counter_sub(&retired->bytes, bytes + others);
+    gi_counter_sub(&retired->bytes, bytes);
 }
 
 /* --- a thread ends ---------------------------------------------------------------------------- */
 
-void gi_retired_leave(gi_retired *retired, gi_heap_group *group) {
-    /* The first chunk is part of the batch: its words go to one that can be left, or stay for the next thread. */
-    gi_retired_chunk *first = &retired->first.chunk, *stays = NULL;
-    gi_retired_chunk **link = &retired->chunks;
+/* The first chunk, part of a batch that has it, is replaced by a mapped one.  False when none is to be had. */
+static bool replace_first(gi_retired *retired) {
+    gi_retired_chunk *first = &retired->first.chunk, **link = &retired->chunks;
     while (*link != NULL && *link != first) {
         link = &(*link)->next;
     }
-    if (*link == first && first->count != 0) {
-        gi_retired_chunk *copy = take_spare(retired);
-        copy = copy != NULL ? copy : chunk_map();
-        if (copy != NULL) {
-            for (uint32_t i = 0; i < first->count; i++) {
-                copy->words[i] = first->words[i];
-            }
-            copy->count = first->count;
-            copy->bytes = first->bytes;
-            put_spare(retired, first);
-            copy->next = NULL;
-            *link = copy;
-        } else {
-            stays = first;
-            *link = NULL;
-        }
-    } else if (*link == first) {
-        *link = NULL;
+    if (*link == NULL) {
+        return true;
     }
-    gi_retired_chunk *chunks = retired->chunks;
-    retired->chunks = stays;
-    if (chunks != NULL) {
-        size_t bytes = 0;
-        gi_retired_chunk *last = chunks;
-        for (gi_retired_chunk *chunk = chunks; chunk != NULL; chunk = chunk->next) {
-            bytes += chunk->bytes;
-            last = chunk;
+    gi_retired_chunk *copy = take_spare(retired);
+    copy = copy != NULL ? copy : chunk_map();
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy->words, first->words, first->count * sizeof(first->words[0]));
+    copy->count = first->count;
+    copy->next = first->next;
+    *link = copy;
+    first->count = 0;
+    return true;
+}
+
+void gi_retired_leave(gi_retired *retired, gi_heap_group *group) {
+    if (retired->chunks != NULL && replace_first(retired)) { /* else the batch stays, for the next thread */
+        gi_retired_chunk *chunks = retired->chunks, *last = chunks;
+        while (last->next != NULL) {
+            last = last->next;
         }
+        retired->chunks = NULL;
+        chunks->bytes = gi_load_relaxed(&retired->bytes); /* relaxed: owner-only */
+        gi_counter_sub(&retired->bytes, chunks->bytes);
         gi_mutex_lock(&group->mutex);
         last->next = group->left;
         group->left = chunks;
-        gi_counter_add(&group->waiting, bytes);
+        gi_counter_add(&group->waiting, chunks->bytes);
         gi_mutex_unlock(&group->mutex);
-        gi_counter_sub(&retired->bytes, bytes);
     }
     for (gi_retired_chunk *spare; (spare = take_spare(retired)) != NULL;) {
         gi_os_unmap(spare, CHUNK_BYTES);

@@ -33,7 +33,7 @@ enum { GI_RETIRED_FIRST = 62 };
 
 typedef struct gi_retired_chunk {
     struct gi_retired_chunk *next;
-    size_t bytes; /* of the blocks */
+    size_t bytes; /* once left to the group, in the first chunk of the batch: of all its blocks */
     uint32_t count, capacity;
     uintptr_t words[]; /* a block, and its domain in the low bits */
 } gi_retired_chunk;
@@ -49,18 +49,35 @@ typedef struct gi_retired {
     } first;
 } gi_retired;
 
-/* Frees a block of a domain. */
-typedef void (*gi_retired_free)(unsigned domain, void *block);
+/* A block and its domain in one word. */
+#define GI_RETIRED_DOMAIN ((uintptr_t)GI_ALIGNMENT - 1)
+
+/* Frees the blocks of words. */
+typedef void (*gi_retired_free)(const uintptr_t *words, uint32_t count);
 
 /* Bytes that may wait in each batch, and in each group.  relaxed: an option. */
 extern gi_atomic(uint64_t) gi_retired_limit GI_INTERNAL;
 
-/* Puts a block into the batch.  True if the batch is due now. */
+/* Whether what waits in the batch is above the limit. */
+static inline bool gi_retired_batch_is_due(const gi_retired *retired) {
+    return gi_load_relaxed(&retired->bytes) > gi_load_relaxed(&gi_retired_limit); /* relaxed: statistics and options */
+}
+
+/* Puts a block into a chunk of the batch that has room.  True if the batch is due now. */
+static inline bool gi_retired_put(gi_retired *retired, gi_retired_chunk *chunk, unsigned domain, void *block,
+                                  size_t bytes) {
+    chunk->words[chunk->count++] = (uintptr_t)block | domain;
+    gi_counter_add(&retired->blocks, 1);
+    gi_counter_add(&retired->bytes, bytes);
+    return gi_retired_batch_is_due(retired);
+}
+
+/* The same in any chunk.  True if the batch is due now. */
 bool gi_retired_push(gi_retired *retired, unsigned domain, void *block, size_t bytes);
 
 /* Steps 1 to 3: frees the batch, what was left to the group, and its limbo; `wait` for a grace period before it.  At a
    safepoint of the caller, or detached; nothing locked. */
-void gi_retired_reclaim(gi_retired *retired, gi_heap_group *group, bool wait, gi_retired_free free_block);
+void gi_retired_reclaim(gi_retired *retired, gi_heap_group *group, bool wait, gi_retired_free free_blocks);
 
 /* The batch of a thread that ends is left to its group; spare chunks are given back. */
 void gi_retired_leave(gi_retired *retired, gi_heap_group *group);

@@ -12,7 +12,7 @@
 
 #include "stress/scenarios/deferral.h"
 
-#define BOOKED 65536 /* bytes that a thread may have changed before it says so */
+#define BOOKED 4096 /* bytes that a thread may have changed before it says so */
 
 static enum heap_kind kind;     /* constant after init */
 static int64_t live, live_peak; /* atomic, relaxed: counts */
