@@ -204,7 +204,7 @@ json_t *document_best_peer(json_t *workload) {
     for (size_t i = 0; i < contender_count; i++) {
         json_t *result = contenders[i].is_peer ? document_result(workload, contenders[i].name) : NULL;
         double median = document_number(result, "median", 0);
-        if (isnan(median)) continue;
+        if (isnan(median) || json_is_true(json_object_get(result, "one_at_a_time"))) continue;
         if (best == NULL || sign * median < sign * document_number(best, "median", 0)) best = result;
     }
     return best;

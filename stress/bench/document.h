@@ -41,7 +41,7 @@ void document_work_out(json_t *workload);
 json_t *document_result(json_t *workload, const char *contender);
 /* Element `index` of an array of the result; NaN if it has none. */
 double document_number(json_t *result, const char *array, size_t index);
-/* The peer with the best median of the first figure, or NULL. */
+/* The peer with the best median of the first figure, or NULL; of those whose threads may allocate at the same time. */
 json_t *document_best_peer(json_t *workload);
 /* The median of the rounds' ratios of the first figure; NaN where there is none. */
 double document_ratio(json_t *workload, const char *contender, const char *by);

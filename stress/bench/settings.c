@@ -46,7 +46,8 @@ static const char head[] =
     "are gilloc's figure in gil mode and in GIL-free mode by the contender's: the\n"
     "median of the rounds' ratios. gilloc and pymalloc serve the three domains and\n"
     "forward what is above 512 bytes; the others have one malloc for all.\n"
-    "* marks threads that a lock lets allocate one at a time.\n";
+    "* marks threads that a lock lets allocate one at a time; in such a row the best\n"
+    "peer is one of the others.\n";
 
 enum {
     OPT_WORKLOAD = COMMAND_LINE_FIRST,
