@@ -40,6 +40,14 @@ typedef struct gi_mutex {
 #define GI_MUTEX_INIT(rank_) \
     { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = (rank_) }
 
+/* Around a wait that pthread_cancel() could end with a mutex locked: not now.  What was before is handed to the second. */
+static inline int gi_no_cancel(void) {
+    int before = PTHREAD_CANCEL_ENABLE;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+static inline void gi_cancel_again(int before) { pthread_setcancelstate(before, NULL); }
+
 void gi_mutex_init(gi_mutex *mutex, gi_mutex_rank rank);
 void gi_mutex_lock(gi_mutex *mutex);
 /* Takes it if it is free. */

@@ -77,7 +77,9 @@ void gi_rcu_quiescent(void) {
 
 void gi_rcu_synchronize(void) {
     told_release();
+    int cancel = gi_no_cancel(); /* liburcu waits by poll() too, under its mutexes */
     urcu_qsbr_synchronize_rcu();
+    gi_cancel_again(cancel);
     told_acquire();
 }
 

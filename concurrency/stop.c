@@ -157,6 +157,7 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
         return false;
     }
     gi_world_stops = 1;
+    int cancel = gi_no_cancel();
     bool free_threaded = gi_world_is_free(); /* only the stopper changes it */
     late_stop stop = {.function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
     if (free_threaded && self != NULL) {
@@ -167,17 +168,20 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
         take_locks(self, &stop);
     }
     gi_mutex_lock(&world->mutex);
+    /* Attached in gil mode, though every lock is taken: a thread that saw GIL-free mode on its way in.  It leaves
+       again, and must have left before the mode changes back.  Threads of a runtime's own lock stay attached. */
+    stop.awaited = registries != NULL && registries->gil.outer.acquire != NULL ? GI_ENDING : GI_ATTACHED | GI_ENDING;
     for (gi_registry *registry = registries; registry != NULL; registry = registry->next) {
         world->pending += stop_registry(registry, self);
     }
     gi_counter_add(&world->stops, 1);
     stop.registry = NULL;
-    stop.awaited = GI_ATTACHED | GI_ENDING;
     wait_locked(&stop);
     gi_mutex_unlock(&world->mutex);
     if (free_threaded && self != NULL) {
         gi_thread_online(self);
     }
+    gi_cancel_again(cancel);
     return true;
 }
 
@@ -196,7 +200,7 @@ bool gi_start(void) {
         gi_mutex_lock(&registry->mutex);
         registry->stopped = false;
         for (gi_thread_state *state = registry->first; state != NULL; state = state->next) {
-            /* order(world-start): release; pairs with acquire in enter() and gi_thread_begin_end(). */
+            /* order(world-start): release; pairs with acquire in enter(), come_in() and gi_thread_begin_end(). */
             gi_fetch_and_release(&state->status, ~(uint32_t)GI_STOP);
         }
         gi_mutex_unlock(&registry->mutex);

@@ -115,7 +115,9 @@ static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
             return false;
         }
         gi_gil_take(gil, &state->asked, early);
-        uint32_t status = gi_load_relaxed(&state->status); /* relaxed: ordered by the lock */
+        /* Ordered by the lock, but in an interpreter that was made in a stopped world: the stopper lacked its lock. */
+        /* order(world-start): acquire; pairs with release in gi_start(). */
+        uint32_t status = gi_load_acquire(&state->status);
         if (gi_likely(status == from && !gi_world_is_free())) {
             gi_store_relaxed(&state->status, GI_ATTACHED); /* relaxed: ordered by the lock */
             return true;
@@ -124,8 +126,7 @@ static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
         if ((status & ~(uint32_t)GI_STOP) != from) {
             return false;
         }
-        if ((status & GI_STOP) !=
-            0) { /* of an interpreter that was made in a stopped world: the stopper lacks its lock */
+        if ((status & GI_STOP) != 0) {
             gi_world_wait();
         }
     }
@@ -220,6 +221,7 @@ static void list_locked(gi_thread_state *state, gi_registry *registry) {
     /* relaxed: published by whoever hands the state on */
     gi_store_relaxed(&state->status, registry->stopped ? GI_STOP : GI_DETACHED);
     state->early = false;
+    gi_store_relaxed(&state->thread, 0);
     state->registry = registry;
     gi_counter_add(&registry->count, 1);
     gi_counter_add(&registry->ever, 1);
@@ -299,4 +301,16 @@ void gi_registry_after_fork_child(gi_registry *registry, gi_asked *holder) {
     }
 }
 
-void gi_thread_after_fork_child(void) { this_thread = 0; }
+int gi_thread_after_fork_child(void) {
+    int former = this_thread;
+    this_thread = former != 0 ? (int)syscall(SYS_gettid) : 0;
+    return former;
+}
+
+bool gi_thread_is_mine_after_fork(gi_thread_state *state, int former) {
+    bool mine = former != 0 && gi_load_relaxed(&state->thread) == former;
+    if (mine) {
+        gi_store_relaxed(&state->thread, this_thread);
+    }
+    return mine;
+}

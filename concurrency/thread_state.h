@@ -45,7 +45,7 @@ typedef struct gi_thread_state {
     struct gi_registry *registry;  /* constant after init */
     gi_rcu_reader reader;          /* owner-only: of the thread that is attached, GIL-free mode */
     gi_atomic(const void *) where; /* relaxed: the caller of its last safepoint since it attached; for reports */
-    gi_atomic(int) thread;         /* relaxed: the kernel's number of the thread that attached last; for reports */
+    gi_atomic(int) thread;         /* relaxed: the kernel's number of the thread that attached last; 0: none has */
     struct gi_thread_state *next, *prev; /* guarded by registry.mutex */
     uint64_t number;                     /* constant after init: 1, 2, ... in order of birth */
 } gi_thread_state;
@@ -121,8 +121,10 @@ void gi_registry_lock_after_fork(gi_registry *registry);
 /* In the child of a fork, by its only thread, after after_fork: nobody waits for the lock, which is held by whoever is
    asked by `holder` (NULL: nobody). */
 void gi_registry_after_fork_child(gi_registry *registry, gi_asked *holder);
-/* The same for what this thread knows of itself. */
-void gi_thread_after_fork_child(void);
+/* The same for what this thread knows of itself; the number that it had in the parent, 0 if it has never attached. */
+int gi_thread_after_fork_child(void);
+/* Then, for each state: whether this thread, whose number was `former`, was the last one to be attached by it. */
+bool gi_thread_is_mine_after_fork(gi_thread_state *state, int former);
 
 /* Invariants R1 (the list is well linked), R2 (the count is its length), R3 (in gil mode with our own lock at most one
    state is attached).  0 or -1. */

@@ -10,11 +10,21 @@ __thread unsigned gi_world_stops;
 
 void gi_world_wait(void) {
     gi_assert(!gi_world_is_mine());
+    int cancel = gi_no_cancel();
     gi_mutex_lock(&gi_the_world.mutex);
     while (gi_the_world.stopped) {
         pthread_cond_wait(&gi_the_world.changed, &gi_the_world.mutex.mutex);
     }
     gi_mutex_unlock(&gi_the_world.mutex);
+    gi_cancel_again(cancel);
+}
+
+bool gi_world_enter(void) {
+    gi_mutex_lock(&gi_the_world.mutex);
+    bool in = !gi_the_world.stopped;
+    gi_the_world.pending += in ? 1 : 0;
+    gi_mutex_unlock(&gi_the_world.mutex);
+    return in;
 }
 
 void gi_world_left(void) {

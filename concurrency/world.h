@@ -41,6 +41,9 @@ static inline bool gi_world_is_mine(void) { return gi_world_stops != 0; }
 
 /* Waits until the world is not stopped.  Neither attached nor online, nor the stopper. */
 void gi_world_wait(void);
+/* A detached thread is about to look into the caches of others: the stopper waits until gi_world_left().  False if the
+   world is stopped. */
+bool gi_world_enter(void);
 /* A thread for which the stopper waits has left what it waits for. */
 void gi_world_left(void);
 

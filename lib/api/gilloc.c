@@ -103,7 +103,7 @@ void gilloc_reclaim(void) {
         die_detached("gilloc_reclaim");
     }
     int saved_errno = errno;
-    gi_runtime_reclaim(state);
+    gi_runtime_wait_and_reclaim(state);
     errno = saved_errno;
 }
 
@@ -114,7 +114,11 @@ void gilloc_set_retire_limit(size_t bytes) {
 
 /* --- the stopped world ------------------------------------------------------------------------ */
 
-void gilloc_stop_the_world(void) { gi_runtime_stop("gilloc_stop_the_world"); }
+void gilloc_stop_the_world(void) {
+    gi_runtime_ready();
+    gi_runtime_notice_end("gilloc_stop_the_world"); /* it must not end before it starts the world */
+    gi_runtime_stop("gilloc_stop_the_world");
+}
 
 void gilloc_start_the_world(void) {
     int saved_errno = errno;
@@ -249,7 +253,6 @@ void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
 typedef struct purge {
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* of which the caches are the caller's to claim */
-    bool free_threaded;
     gi_pool *emptied;
 } purge;
 
@@ -259,7 +262,7 @@ static void flush_idle(gi_thread_cache *cache, void *arg) {
     /* Under a runtime's own lock a thread stays attached without it; what it does wrong then must not meet this. */
     bool sticky = gi_runtime_has_outer_lock() && gi_thread_status(&state->thread) != GI_DETACHED;
     if (cache->own.group == work->group && cache != work->mine && !sticky) {
-        gi_cache_flush_idle(cache, work->free_threaded, &work->emptied, "gilloc_purge");
+        gi_cache_flush_idle(cache, &work->emptied, "gilloc_purge");
     }
 }
 
@@ -271,15 +274,20 @@ size_t gilloc_purge(void) {
         gi_cache_flush(&state->cache, "gilloc_purge");
     }
     purge work = {.mine = gi_current_cache};
-    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
+    bool claims = gi_runtime_begin_claims();
+    for (gi_registry *registry = gi_registry_first(); claims && registry != NULL; registry = registry->next) {
         PyInterpreterState *interpreter = gi_runtime_interpreter_of(registry);
-        gi_may_claim claim = gi_runtime_may_claim(interpreter);
-        if (claim.may) {
+        bool taken;
+        if (gi_runtime_may_claim(interpreter, &taken)) {
             work.group = interpreter->group;
-            work.free_threaded = claim.free_threaded;
             gi_cache_for_each(flush_idle, &work);
         }
-        gi_runtime_claimed(interpreter, &claim);
+        if (taken) {
+            gi_gil_drop(&registry->gil);
+        }
+    }
+    if (claims) {
+        gi_runtime_end_claims();
     }
     gi_runtime_ask_if_due();
     gi_heap_release_pools(work.emptied); /* perhaps to a user's arena allocator: with no lock taken here */

@@ -126,8 +126,25 @@ static void free_retired(const uintptr_t *words, uint32_t count) {
     }
 }
 
-void gi_runtime_reclaim(PyThreadState *state) {
-    gi_retired_reclaim(&state->cache.retired, state->cache.own.group, gi_world_is_free(), free_retired);
+/* Hooks that are called may call PyGILState_Ensure() and its Release, which must not be the last one of a state that is
+   about to detach or ends. */
+static void reclaim(PyThreadState *state, bool wait) {
+    state->ensured++;
+    gi_retired_reclaim(&state->cache.retired, state->cache.own.group, wait, free_retired);
+    state->ensured--;
+}
+
+void gi_runtime_reclaim(PyThreadState *state) { reclaim(state, gi_world_is_free()); }
+
+void gi_runtime_wait_and_reclaim(PyThreadState *state) {
+    gi_retired *retired = &state->cache.retired;
+    uint64_t waits = gi_load_relaxed(&retired->grace_periods); /* relaxed: owner-only */
+    gi_runtime_reclaim(state);
+    /* relaxed: as above */
+    if (gi_world_is_free() && gi_load_relaxed(&retired->grace_periods) == waits) {
+        gi_rcu_synchronize();
+        gi_counter_add(&retired->grace_periods, 1);
+    }
 }
 
 /* For a cache that is no thread's: it becomes this thread's for the time in which its batch, and what its group has,
@@ -138,7 +155,7 @@ static void act_for(gi_thread_cache *cache, bool wait) {
     if (cache != mine) {
         gi_cache_attach(cache, free_threaded);
     }
-    gi_retired_reclaim(&cache->retired, cache->own.group, wait, free_retired);
+    reclaim(gi_runtime_state_of(cache), wait);
     if (cache != mine) {
         gi_cache_detach(cache, free_threaded, "reclaim");
         gi_current_cache = mine;
@@ -224,24 +241,28 @@ void gi_runtime_stop(const char *function) {
     errno = saved_errno;
 }
 
-gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter) {
-    gi_may_claim claim = {.free_threaded = gi_world_is_free()};
-    const PyThreadState *state = gi_runtime_current();
-    if (gi_runtime_has_outer_lock()) {
-        claim.may = gi_runtime_outer_held();
-    } else if (claim.free_threaded || gi_world_is_mine() || (state != NULL && state->interpreter == interpreter)) {
-        claim.may = true; /* in gil mode the caller holds the lock, which keeps the mode as it is */
-    } else {
-        claim.may = claim.taken = gi_gil_try_take(&interpreter->registry.gil, NULL);
-        claim.free_threaded = gi_world_is_free(); /* it may have changed before the lock was taken */
+/* For an attached thread the stopper waits anyway. */
+static bool claims_are_counted(void) { return gi_runtime_current() == NULL && !gi_world_is_mine(); }
+
+bool gi_runtime_begin_claims(void) { return !claims_are_counted() || gi_world_enter(); }
+
+void gi_runtime_end_claims(void) {
+    if (claims_are_counted()) {
+        gi_world_left();
     }
-    return claim;
 }
 
-void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim) {
-    if (claim->taken) {
-        gi_gil_drop(&interpreter->registry.gil);
+bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken) {
+    *taken = false;
+    const PyThreadState *state = gi_runtime_current();
+    if (gi_runtime_has_outer_lock()) {
+        return gi_runtime_outer_held();
     }
+    if (gi_world_is_free() || gi_world_is_mine() || (state != NULL && state->interpreter == interpreter)) {
+        return true;
+    }
+    *taken = gi_gil_try_take(&interpreter->registry.gil, NULL);
+    return *taken;
 }
 
 /* --- thread states ---------------------------------------------------------------------------- */
@@ -327,6 +348,17 @@ static _Noreturn __attribute__((cold)) void die_in_stopped_world(const char *fun
     gi_fatal(function, "the thread has stopped the world" GI_DO("call gilloc_start_the_world() first"));
 }
 
+void gi_runtime_notice_end(const char *function) {
+    if (gi_unlikely(!gi_this.ends_known)) {
+        int saved_errno = errno;
+        if (pthread_setspecific(ends_key, &gi_this) != 0) {
+            gi_fatal(function, "out of memory to notice the thread's end");
+        }
+        gi_this.ends_known = true;
+        errno = saved_errno;
+    }
+}
+
 void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
         gi_fatal(function,
@@ -337,14 +369,7 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
     }
-    if (gi_unlikely(!gi_this.ends_known)) {
-        int saved_errno = errno;
-        if (pthread_setspecific(ends_key, &gi_this) != 0) {
-            gi_fatal(function, "out of memory to notice the thread's end");
-        }
-        gi_this.ends_known = true;
-        errno = saved_errno;
-    }
+    gi_runtime_notice_end(function);
     if (gi_unlikely(!gi_thread_attach(&state->thread))) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                  (void *)state);
@@ -376,10 +401,8 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
     }
     gi_cache_detach(&state->cache, free_threaded, function);
     gi_thread_detach(&state->thread);
-    if (free_threaded) {
-        if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
-            gi_thread_ends();
-        }
+    if (gi_unlikely(gi_this.ended)) { /* perhaps nothing of ours runs in this thread again */
+        gi_thread_ends();             /* in gil mode too: it may have been attached in the other before */
     }
     errno = saved_errno;
 }
@@ -674,18 +697,19 @@ static void end_after_fork(PyThreadState *state, bool outside) {
 
 void gi_runtime_after_fork_child(void) {
     unlock_all();
-    PyThreadState *mine = gi_runtime_current(), *gilstate = gi_runtime_gilstate();
+    PyThreadState *mine = gi_runtime_current();
     /* Nobody was inside a cache in a stopped world, nor beside the holder of our lock; else those that were detached
        were not. */
     bool stopped = gi_this.stopped_to_fork;
-    gi_thread_after_fork_child();
+    int former = gi_thread_after_fork_child();
     gi_stop_after_fork_child(mine != NULL ? &mine->thread : NULL);
     FOR_EACH_REGISTRY(registry) {
         for (gi_thread_state *other = registry->first, *next; other != NULL; other = next) {
             next = other->next;
             PyThreadState *state = state_of(other);
             bool detached = gi_thread_status(other) == GI_DETACHED;
-            if (state != mine && !(state == gilstate && detached)) {
+            bool own = gi_thread_is_mine_after_fork(other, former) && detached;
+            if (state != mine && !own) {
                 end_after_fork(state, stopped || detached);
             }
         }

@@ -104,28 +104,32 @@ void gi_runtime_delete(PyThreadState *state, const char *function);
 void gi_runtime_attach(PyThreadState *state, const char *function);
 void gi_runtime_detach(PyThreadState *state, const char *function);
 
+/* This thread's end is to be noticed. */
+void gi_runtime_notice_end(const char *function);
+
 /* What a safepoint does if there is anything to do. */
 void gi_runtime_safepoint_slow(PyThreadState *state);
 /* Frees what the thread has retired, and what ended ones left, after a grace period in GIL-free mode. */
 void gi_runtime_reclaim(PyThreadState *state);
+/* The same, with a grace period even if there is nothing to free: the caller may free by itself what it unlinked. */
+void gi_runtime_wait_and_reclaim(PyThreadState *state);
 /* Stops the world, attached or not; nests. */
 void gi_runtime_stop(const char *function);
 /* In a stopped world: frees what has been retired in every thread of `group`, or of all if it is NULL. */
 void gi_runtime_reclaim_all(const gi_heap_group *group);
 
-/* Whether, and how, the caller may look into the caches of the interpreter's detached threads, by claiming them. */
-typedef struct gi_may_claim {
-    bool may;
-    bool free_threaded; /* the mode for gi_heap_claim() */
-    bool taken;         /* gil mode: the lock was free and has been taken for it */
-} gi_may_claim;
-gi_may_claim gi_runtime_may_claim(PyInterpreterState *interpreter);
-void gi_runtime_claimed(PyInterpreterState *interpreter, const gi_may_claim *claim);
-
 /* Has what waits in each interpreter freed at a safepoint, if it is above the limit: after pools were emptied, or
    batches left, by a thread that is not attached there. */
 void gi_runtime_ask_if_due(void);
 void gi_runtime_set_retire_limit(uint64_t bytes);
+
+/* Around looks into the caches of others: the stopper of the world waits for the end.  False if another thread is the
+   stopper: not now.  Nothing of the user's is called between. */
+bool gi_runtime_begin_claims(void);
+void gi_runtime_end_claims(void);
+/* Between the two: whether the caller may look into the caches of the interpreter's detached threads, by claiming them:
+   in gil mode it takes the lock for that if it is free, and *taken says that it is to be dropped. */
+bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken);
 
 /* See the public functions of the same names. */
 void gi_runtime_set_stop_deadline(uint64_t microseconds);

@@ -21,7 +21,8 @@ typedef struct sums {
     uint64_t cached; /* free blocks in quiet caches */
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* whose caches are looked at */
-    gi_may_claim claim;         /* its idle ones */
+    bool claims;                /* may be made at all */
+    bool may_claim;             /* the idle ones of the group */
     int broken;
 } sums;
 
@@ -48,7 +49,7 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
     sum->retired_lost += gi_load_relaxed(&cache->retired.lost);
     sum->grace_periods += gi_load_relaxed(&cache->retired.grace_periods);
     bool mine = cache == sum->mine;
-    bool claimed = !mine && sum->claim.may && !cache->own.lost && gi_heap_claim(&cache->own, sum->claim.free_threaded);
+    bool claimed = !mine && sum->may_claim && !cache->own.lost && gi_heap_claim(&cache->own);
     if (mine || claimed) {
         int64_t cached = gi_cache_count_free(cache);
         sum->broken |= cached < 0 ? -1 : 0;
@@ -61,11 +62,14 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
 
 static void add_interpreter(sums *sum, PyInterpreterState *interpreter) {
     const gi_registry *registry = &interpreter->registry;
+    bool taken = false;
     sum->group = interpreter->group;
-    sum->claim = gi_runtime_may_claim(interpreter);
+    sum->may_claim = sum->claims && gi_runtime_may_claim(interpreter, &taken);
     add_heap(sum, &interpreter->group->shared);
     gi_cache_for_each(add_cache, sum);
-    gi_runtime_claimed(interpreter, &sum->claim);
+    if (taken) {
+        gi_gil_drop(&interpreter->registry.gil);
+    }
     /* relaxed: statistics */
     sum->retired_bytes += gi_load_relaxed(&interpreter->group->waiting);
     sum->states += gi_load_relaxed(&registry->count);
@@ -79,9 +83,12 @@ static void add_interpreter(sums *sum, PyInterpreterState *interpreter) {
 static sums add_up(void) {
     gi_runtime_ready();
     bool mine = !gi_runtime_has_outer_lock() || gi_runtime_outer_held(); /* else the holder may be at it */
-    sums sum = {.mine = mine ? gi_current_cache : NULL};
+    sums sum = {.mine = mine ? gi_current_cache : NULL, .claims = gi_runtime_begin_claims()};
     for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
         add_interpreter(&sum, gi_runtime_interpreter_of(registry));
+    }
+    if (sum.claims) {
+        gi_runtime_end_claims();
     }
     return sum;
 }

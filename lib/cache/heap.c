@@ -9,7 +9,6 @@
 #include <sched.h>
 
 #include "concurrency/check.h"
-#include "concurrency/world.h"
 #include "lib/arena/arena.h"
 #include "lib/arena/kind.h"
 #include "lib/os/os_memory.h"
@@ -317,12 +316,8 @@ static bool claim_locked(gi_heap *heap) {
 
 bool gi_heap_try_claim(gi_heap *heap) { return gi_mutex_try_lock(&claim_mutex) && claim_locked(heap); }
 
-bool gi_heap_claim(gi_heap *heap, bool free_threaded) {
+bool gi_heap_claim(gi_heap *heap) {
     gi_mutex_lock(&claim_mutex);
-    if (free_threaded != gi_world_is_free()) {
-        gi_mutex_unlock(&claim_mutex);
-        return false;
-    }
     return claim_locked(heap);
 }
 

@@ -115,11 +115,9 @@ bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class);
 void gi_heap_orphan(gi_heap *heap);
 
 /* By a thread that is not the owner: true if `heap` was idle and now is the caller's, to be released again.  One heap
-   is claimed at a time: the first, which is for an attached thread, gives up at once if one is, the second waits.
-   False too if the mode is not the one in which the caller may claim: who switches to gil mode, where attaching does
-   not look at claims, waits for claims to end after it has changed the mode. */
+   is claimed at a time: the first gives up at once if one is, the second waits. */
 bool gi_heap_try_claim(gi_heap *heap);
-bool gi_heap_claim(gi_heap *heap, bool free_threaded);
+bool gi_heap_claim(gi_heap *heap);
 void gi_heap_release_claim(gi_heap *heap);
 /* In a stopped world, by the stopper: claims all that are idle, as one claim. */
 void gi_heap_claim_all(void);

@@ -228,28 +228,32 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
 
 /* --- free ------------------------------------------------------------------------------------- */
 
-/* A block of another interpreter: nobody's business here. */
-static __attribute__((noinline, cold)) void free_foreign(gi_thread_cache *cache, unsigned kind, gi_link *link,
-                                                         uint32_t word, const char *function) {
+/* A block of another interpreter: nobody's business here, in builds with assertions. */
+static __attribute__((noinline, cold)) void die_foreign(unsigned kind, const void *block, const char *function) {
 #ifndef NDEBUG
     gi_fatal(function,
              "the block belongs to another interpreter" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p")
                  GI_DO("free a block in a thread that is attached to the interpreter that allocated it"),
-             gi_kinds[kind].name, block_of(kind, link));
+             gi_kinds[kind].name, block);
 #endif
     (void)kind;
-    gi_cache_give_foreign(cache, word, link, function);
+    (void)block;
+    (void)function;
+}
+
+static bool is_foreign(const gi_thread_cache *cache, uint32_t word) {
+    return gi_heap_of_number(gi_word_heap(word))->group != cache->own.group;
 }
 
 /* Frees a block of ours, whose word is `word`. */
 static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint32_t word, const char *function) {
     uint32_t number = gi_word_heap(word);
     gi_link *link = link_of(kind, block);
-    gi_heap_group *group = cache->own.group;
-    if (number == cache->heap->number || number == group->shared.number) {
+    if (number == cache->heap->number || number == cache->own.group->shared.number) {
         gi_cache_keep(cache, kind, gi_word_class(word), link, function);
-    } else if (gi_unlikely(gi_heap_of_number(number)->group != group)) {
-        free_foreign(cache, kind, link, word, function);
+    } else if (gi_unlikely(is_foreign(cache, word))) {
+        die_foreign(kind, block, function);
+        gi_cache_give_foreign(cache, word, link, function);
     } else {
         gi_cache_free_remote(cache, word, link, function);
     }
@@ -312,6 +316,9 @@ void gi_object_retire(unsigned kind, void *block, bool replaced) {
     size_t bytes = UNKNOWN_BYTES;
     if (!replaced) {
         uint32_t word = word_of_block(kind, block, function);
+        if (gi_unlikely(word != GI_WORD_NO_ARENA && is_foreign(cache, word))) {
+            die_foreign(kind, block, function);
+        }
         bytes = usable_size(word, block);
         bytes = bytes != 0 ? bytes : UNKNOWN_BYTES;
     }

@@ -139,8 +139,9 @@ void gi_retired_reclaim(gi_retired *retired, gi_heap_group *group, bool wait, gi
     for (const gi_pool *pool = limbo; pool != NULL; pool = pool->next) {
         bytes += GI_POOL_SIZE;
     }
-    gi_counter_add(&retired->bytes, bytes);   /* it waits here now */
-    bytes = gi_load_relaxed(&retired->bytes); /* relaxed: owner-only */
+    gi_counter_add(&retired->bytes, bytes);                      /* it waits here now */
+    bytes = gi_load_relaxed(&retired->bytes) - retired->freeing; /* relaxed: owner-only */
+    retired->freeing += bytes;
     if (wait) {
         gi_rcu_synchronize();
         gi_counter_add(&retired->grace_periods, 1);
@@ -149,6 +150,7 @@ void gi_retired_reclaim(gi_retired *retired, gi_heap_group *group, bool wait, gi
     free_chunks(retired, batch, free_blocks);
     free_chunks(retired, left, free_blocks);
     gi_heap_release_pools(limbo);
+    retired->freeing -= bytes;
     gi_counter_sub(&retired->bytes, bytes);
 }
 

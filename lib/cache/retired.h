@@ -42,6 +42,7 @@ typedef struct gi_retired {
     gi_retired_chunk *chunks; /* owner-only, as all but the counters: the newest one is filled */
     gi_retired_chunk *spare;  /* mapped and empty, linked by next */
     uint32_t spares;
+    uint64_t freeing; /* bytes that are being freed, still part of `bytes`: hooks may reclaim meanwhile */
     gi_counter bytes, blocks, lost, grace_periods; /* owner-only; read by anyone: waiting now; ever */
     struct {
         gi_retired_chunk chunk;

@@ -10,7 +10,6 @@
 #include <stddef.h>
 
 #include "concurrency/check.h"
-#include "concurrency/world.h"
 #include "lib/arena/kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
@@ -181,7 +180,8 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
                 block->next = shared;
                 shared = block;
             } else {
-                gi_cache_free_remote(cache, word, block, function);
+                /* To a remote slot; or, of another group, to its shared heap if its thread has ended meanwhile. */
+                gi_cache_give_foreign(cache, word, block, function);
             }
         }
         blocks = shared == NULL ? NULL : give_shared(cache, group_shared, shared, kind, size_class, function);
@@ -461,8 +461,8 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     gi_cache_flush_remote(cache, function);
 }
 
-void gi_cache_flush_idle(gi_thread_cache *cache, bool free_threaded, gi_pool **emptied, const char *function) {
-    if (!cache->own.lost && gi_heap_claim(&cache->own, free_threaded)) {
+void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function) {
+    if (!cache->own.lost && gi_heap_claim(&cache->own)) {
         cache->claiming = true;
         cache->emptied = *emptied;
         gi_cache_flush(cache, function);
@@ -577,7 +577,7 @@ void gi_cache_end(gi_thread_cache *cache, const char *function) {
 }
 
 bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *function) {
-    if (!outside || !gi_heap_claim(&cache->own, gi_world_is_free())) {
+    if (!outside || !gi_heap_claim(&cache->own)) {
         cache->own.lost = true;
         return false;
     }

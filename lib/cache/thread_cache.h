@@ -98,7 +98,8 @@ void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, g
 /* Puts a block of another private heap into a remote slot. */
 void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function);
 
-/* Gives a block of another group's heap back to that heap, at once or by a remote slot. */
+/* Gives a block of another heap, of whatever group, back to that heap: at once to a shared one, else by a remote slot.
+   A shared heap has no remote lists. */
 void gi_cache_give_foreign(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function);
 
 /* Pushes all remote slots to the owners. */
@@ -120,9 +121,9 @@ void gi_cache_share_all(const char *function);
 /* In a stopped world: flushes all caches, until every free block is in its pool. */
 void gi_cache_flush_all(const char *function);
 
-/* Flushes the cache of another, detached thread, if it can be claimed in that mode; in gil mode the caller holds the
-   lock.  Pools that became empty are put in front of *emptied, for gi_heap_release_pools(). */
-void gi_cache_flush_idle(gi_thread_cache *cache, bool free_threaded, gi_pool **emptied, const char *function);
+/* Flushes the cache of another, detached thread, if it can be claimed; in gil mode the caller holds the lock.  Pools
+   that became empty are put in front of *emptied, for gi_heap_release_pools(). */
+void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function);
 
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);

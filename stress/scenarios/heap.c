@@ -6,6 +6,7 @@
 #include "stress/scenarios/heap.h"
 
 #include <gilloc/gilloc.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,8 +124,13 @@ void heap_resume(void) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
+/* The C library's malloc() stops giving large blocks back once it has seen some freed, unless it is told to; what it
+   keeps is not gilloc's.  Other libraries' mallopt(), where they have one, does nothing. */
+#define GIVEN_BACK (1 << 20)
+
 int heap_init(enum heap_kind chosen) {
     kind = chosen;
+    mallopt(M_MMAP_THRESHOLD, GIVEN_BACK);
     return kind == HEAP_MALLOC ? 0 : gilloc_set_mode(GILLOC_MODE_FREE);
 }
 

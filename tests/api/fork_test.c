@@ -317,6 +317,38 @@ static void a_detached_thread_forks(void) {
 }
 
 /* A child forks again. */
+/* A thread of an interpreter that was made forks while it is detached, as does its child: their state is still theirs. */
+static void a_detached_thread_of_an_interpreter_forks(void) {
+    PyInterpreterState *interpreter = PyInterpreterState_New();
+    EXPECT(interpreter != NULL);
+    PyThreadState *state = PyThreadState_New(interpreter);
+    PyEval_RestoreThread(state);
+    void *block = PyMem_Malloc(40);
+    EXPECT(PyEval_SaveThread() == state);
+    int generation = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        generation++;
+        child = fork();
+        generation += child == 0;
+    }
+    EXPECT(child >= 0);
+    PyThreadState *other = PyThreadState_New(interpreter);
+    EXPECT(other != state);
+    PyEval_RestoreThread(state);
+    PyMem_Free(block);
+    EXPECT(PyEval_SaveThread() == state);
+    PyThreadState_Delete(other);
+    PyThreadState_Delete(state);
+    PyInterpreterState_Delete(interpreter);
+    EXPECT_EQ(gilloc_allocated_blocks(), 0);
+    int status = 0;
+    EXPECT(generation == 2 || (waitpid(child, &status, 0) == child && status == 0));
+    if (generation != 0) {
+        _exit(0);
+    }
+}
+
 static void a_child_forks(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     PyOS_BeforeFork();
@@ -525,6 +557,7 @@ int main(void) {
         IN_BOTH_MODES(the_child_starts_threads),
         IN_BOTH_MODES(the_child_of_a_plain_fork_starts_threads),
 #endif
+        IN_BOTH_MODES(a_detached_thread_of_an_interpreter_forks),
         IN_BOTH_MODES(a_child_forks),
         IN_BOTH_MODES(a_fork_that_fails),
     };

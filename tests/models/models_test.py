@@ -99,7 +99,8 @@ class Models(unittest.TestCase):
         texts = {model: model.read_text() for model in MODELS}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             whole = {(model, kind): pool.submit(search, model, kind) for kind in (ENDS, SAFETY) for model in MODELS}
-            broken = {(model, name): pool.submit(break_it, model, name) for model in MODELS for name in used(texts[model])}
+            switches = [(model, name) for model in MODELS for name in used(texts[model])]
+            broken = {switch: pool.submit(break_it, *switch) for switch in switches}
             cls.whole = {key: job.result() for key, job in whole.items()}
             cls.broken = {key: job.result() for key, job in broken.items()}
 

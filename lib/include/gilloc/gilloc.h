@@ -79,7 +79,9 @@ GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
    Never waits and never fails: what waits is bounded by the limit at the next
    safepoint or detach.  If memory for the list is refused and some 2,000 blocks
    have been retired since the last safepoint, further blocks stay allocated for
-   ever (gilloc_stats.retired_lost).  A hook of the domain sees a plain free, later. */
+   ever (gilloc_stats.retired_lost).  A hook of the domain sees a plain free, later:
+   at a safepoint or detach, or as a thread state is deleted, when it must not detach
+   nor pass a safepoint. */
 GILLOC_API void gilloc_retire(PyMemAllocatorDomain domain, void *p);
 
 /* Waits for a grace period and frees all that this thread retired before the call,
@@ -166,13 +168,15 @@ GILLOC_API size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *bl
 GILLOC_API void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size);
 
 /* Blocks that are allocated by mem and object functions now, large ones included
-   (sys.getallocatedblocks()).  Exact while no other thread is attached; else it
-   may count free blocks that other threads hold in their caches.  Any thread. */
+   (sys.getallocatedblocks()).  Exact while no other thread is attached, nor has
+   stopped the world; else it may count free blocks that other threads hold in
+   their caches.  Any thread. */
 GILLOC_API size_t gilloc_allocated_blocks(void);
 
 /* Gives all free memory that it can reach back to the system: this thread's
    cache, those of detached threads (in gil mode if the caller is attached or the
-   lock is free), empty pools, empty arenas.  Bytes given back. */
+   lock is free; not while another thread has stopped the world), empty pools,
+   empty arenas.  Bytes given back. */
 GILLOC_API size_t gilloc_purge(void);
 
 /* What gilloc has done so far.  Set `size` to sizeof(gilloc_stats) before the

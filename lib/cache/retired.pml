@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * retire.pml - a model of deferred frees: docs/design.md, "Deferred frees", over liburcu's qsbr flavour (concurrency/rcu.c).
+ * retired.pml - a model of deferred frees: docs/design.md, "Deferred frees", over liburcu's qsbr flavour (concurrency/rcu.c).
  *
  *   Modelled    one shared pointer; the grace period with its counter, each reader's counter (0: offline), its mutex, and
  *               the load and the store of going online and of a quiescent state as steps of their own; the batch of each
