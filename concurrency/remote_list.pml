@@ -2,12 +2,12 @@
 /*
  * remote_list.pml - a model of remote_list.h: a list of blocks that many threads push and one takes.
  *
- *   Modelled    the head, the link of each block, each load, store, compare-and-swap and exchange of the four functions
- *               as a step of its own.  Two pushers with a chain of two blocks and of one; the owner takes, closes and
- *               opens, OWNER_ACTS times in any order, closes at last, and gives blocks that it took to the pushers
- *               again, so that a block may be pushed while another pusher still compares with it (ABA).
- *   Abstracted  `waiting`, which is a hint.  Memory is sequentially consistent: the orders remote-free and remote-close
- *               are the matter of tests/lint/orders.py and of ThreadSanitizer.
+ *   Modelled    the head, the link of each block, each load, store, compare-and-swap and exchange of the four
+ *               functions as a step of its own.  Two pushers with a chain of two blocks and of one; the owner takes,
+ *               closes and opens, OWNER_ACTS times in any order, closes at last, and gives blocks that it took to the
+ *               pushers again, so that a block may be pushed while another pusher still compares with it (ABA).
+ *   Abstracted  `waiting`, which is a hint.  Memory is sequentially consistent: the orders remote-free and
+ *               remote-close are the matter of tests/lint/orders.py and of ThreadSanitizer.
  *
  *   M1  What the owner takes is what has been pushed since it took last: no block is lost, none comes twice.
  *   M2  Nothing is in a closed list.

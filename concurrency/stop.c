@@ -25,6 +25,7 @@ static gi_asked nobody;
 /* --- who is late ------------------------------------------------------------------------------ */
 
 typedef struct late_stop {
+    const gi_thread_state *self; /* the stopper's own, which is attached and not late */
     const char *function;
     uint64_t deadline_ns;
     const gi_registry *registry; /* whose lock is waited for; NULL: all states with one of `awaited` */
@@ -69,7 +70,7 @@ static void report_state(const late_stop *stop, const gi_thread_state *state) {
 static void report_registry(const late_stop *stop, gi_registry *registry) {
     gi_mutex_lock(&registry->mutex);
     for (const gi_thread_state *state = registry->first; state != NULL; state = state->next) {
-        if ((gi_thread_status(state) & stop->awaited) != 0) {
+        if (state != stop->self && (gi_thread_status(state) & stop->awaited) != 0) {
             report_state(stop, state);
         }
     }
@@ -159,7 +160,7 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
     gi_world_stops = 1;
     int cancel = gi_no_cancel();
     bool free_threaded = gi_world_is_free(); /* only the stopper changes it */
-    late_stop stop = {.function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
+    late_stop stop = {.self = self, .function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
     if (free_threaded && self != NULL) {
         gi_thread_offline(self); /* some of those that must leave wait for a grace period */
     }
@@ -239,6 +240,8 @@ void gi_registry_list(gi_registry *registry) {
     gi_mutex_unlock(&gi_the_world.mutex);
 }
 
+gi_registry *gi_registry_first_locked(void) { return registries; }
+
 gi_registry *gi_registry_first(void) {
     gi_mutex_lock(&gi_the_world.mutex);
     gi_registry *first = registries;
@@ -250,11 +253,7 @@ gi_registry *gi_registry_first(void) {
 
 void gi_stop_before_fork(void) { gi_mutex_lock(&gi_the_world.mutex); }
 
-gi_registry *gi_stop_after_fork(void) {
-    gi_registry *first = registries;
-    gi_mutex_unlock(&gi_the_world.mutex);
-    return first;
-}
+void gi_stop_after_fork(void) { gi_mutex_unlock(&gi_the_world.mutex); }
 
 void gi_stop_after_fork_child(const gi_thread_state *self) {
     gi_world_after_fork_child();

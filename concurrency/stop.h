@@ -26,6 +26,8 @@
 void gi_registry_list(gi_registry *registry);
 /* The listed registries, by `next`. */
 gi_registry *gi_registry_first(void);
+/* The same, between gi_stop_before_fork() and after. */
+gi_registry *gi_registry_first_locked(void);
 
 /* Stops the world; `self` is the state by which this thread is attached, or NULL.  Nests.  False if another thread has
    stopped the world or is about to: park, or gi_world_wait(), and try again.  `function` stands in a report of who is
@@ -40,8 +42,7 @@ void gi_stop_set_mode(gi_thread_state *self, bool free_threaded);
 
 /* Around fork(), which the stopper does, or a thread under a runtime's own lock: the world's mutex. */
 void gi_stop_before_fork(void);
-/* The listed registries: their mutexes are let go of next, and the world's must not be taken under them. */
-gi_registry *gi_stop_after_fork(void);
+void gi_stop_after_fork(void);
 /* In the child, after after_fork; `self` as above. */
 void gi_stop_after_fork_child(const gi_thread_state *self);
 

@@ -2,25 +2,28 @@
 /*
  * stop.pml - a model of the stopped world: docs/design.md, "The state of a thread, and the stopped world".
  *
- *   Modelled    the status word of each thread state with its four bits, each read-modify-write as one step; the world's
- *               mutex and condition variable, the registry's mutex, the lock of one interpreter, liburcu's online and
- *               offline with one grace period.  The first steps choose the mode, and whether there is a visitor.
- *                 worker    attached, and leaves only when it is asked: at safepoints.  First it waits for a grace period,
- *                           attached but offline; without a visitor it deletes another, detached state instead.
+ *   Modelled    the status word of each thread state with its four bits, each read-modify-write as one step; the
+ *               world's mutex and condition variable, the registry's mutex, the lock of one interpreter, liburcu's
+ *               online and offline with one grace period.  The first steps choose the mode, and whether there is a
+ *               visitor.
+ *                 worker    attached, and leaves only when it is asked: at safepoints.  First it waits for a grace
+ *                           period, attached but offline; without a visitor it deletes another, detached state
+ *                           instead.
  *                 visitor   makes a state (perhaps in the stopped world), attaches by it, detaches, deletes it.
  *                 attached  a stopper that is attached; its stops nest.
  *                 detached  a stopper that is not.
- *   Abstracted  The lock is handed over in order of arrival (concurrency/gil.h says what keeps its waits bounded), and its
- *               holder gives it up when somebody waits.  Spurious wake-ups.  A change of the mode: concurrency/world.pml.
- *               Memory is sequentially consistent: orders are the matter of tests/lint/orders.py and of ThreadSanitizer.
+ *   Abstracted  The lock is handed over in order of arrival (concurrency/gil.h says what keeps its waits bounded),
+ *               and its holder gives it up when somebody waits.  Spurious wake-ups.  A change of the mode:
+ *               concurrency/world.pml.  Memory is sequentially consistent: orders are the matter of
+ *               tests/lint/orders.py and of ThreadSanitizer.
  *
  *   M1  In the stopped world nobody is ATTACHED or ENDING but the stopper, and no other thread is online.
  *   M2  Nobody uses a cache while another thread has stopped the world.
  *   M3  Who counts itself out has been counted in.
  *   M4  In gil mode only the holder of the lock is ATTACHED, and no STOP bit is lost to its plain stores.
  *   M5  A state that is attached or deleted is not so already: STOP is the only thing that keeps one out.
- *   M6  No deadlock, no lost wake-up: each stop ends, whoever is parked comes back, all threads end.  The worker leaves
- *       for nothing but a request, so one that is lost shows as well.
+ *   M6  No deadlock, no lost wake-up: each stop ends, whoever is parked comes back, all threads end.  The worker
+ *       leaves for nothing but a request, so one that is lost shows as well.
  *   M7  Every run ends.
  *
  *   attach(), detach()  gi_thread_attach(), gi_thread_detach()    stop()   stopping, steps 1 to 4 of the design
@@ -35,7 +38,7 @@
  *               BREAK_LEAVE_LOOK        leaving looks at STOP, and then clears ATTACHED
  *               BREAK_LEAVE_ONLINE      a thread goes offline after it has left
  *               BREAK_COUNT_NO_MUTEX    who leaves counts itself out without the world's mutex
- *               BREAK_COUNT_LATE        the stopper sets STOP without the world's mutex, and adds up what it counted later
+ *               BREAK_COUNT_LATE        the stopper sets STOP without the world's mutex, and adds up its count later
  *               BREAK_ASK_FIRST         the stopper asks each thread before it sets STOP
  *               BREAK_STOPPER_ONLINE    the stopper waits online
  *               BREAK_STOPPER_ATTACHED  who finds another stopper waits attached

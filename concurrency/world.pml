@@ -2,19 +2,19 @@
 /*
  * world.pml - a model of the mode switched while threads run: docs/design.md, "Modes switched while running".
  *
- *   Modelled    two threads of one interpreter, which attach, pass a safepoint and detach; a thread of another interpreter,
- *               attached, which sets the mode SWITCHES times, to and fro; one of the two sets it once as well.  A thread
- *               without a state purges: it claims idle heaps, one at a time.  Each thread has a cache with a private heap.
- *               The first step chooses the mode to begin with.
- *   Abstracted  Stopping is reduced to the STOP bit, the count of those that are waited for, and who may stop; its mutex,
- *               condition variable, requests and nesting are the matter of concurrency/stop.pml.  The lock is one that may
- *               be barged.  Handing a heap over is one touch of it (lib/cache/heap.pml).  Memory is sequentially
- *               consistent: orders are the matter of tests/lint/orders.py and of ThreadSanitizer.
+ *   Modelled    two threads of one interpreter, which attach, pass a safepoint and detach; a thread of another
+ *               interpreter, attached, which sets the mode SWITCHES times, to and fro; one of the two sets it once as
+ *               well.  A thread without a state purges: it claims a heap that is idle.  Each thread has a cache with
+ *               a private heap.  The first step chooses the mode to begin with.
+ *   Abstracted  Stopping is reduced to the STOP bit, the count of those that are waited for, and who may stop; its
+ *               mutex, condition variable, requests and nesting are the matter of concurrency/stop.pml.  The lock is
+ *               one that may be barged.  Handing a heap over is one touch of it (lib/cache/heap.pml).  Memory is
+ *               sequentially consistent: orders are the matter of tests/lint/orders.py and of ThreadSanitizer.
  *
- *   M1  Whoever is in is in by the mode: in gil mode it holds the lock of its interpreter, in GIL-free mode its heap is
- *       ACTIVE.  So in gil mode one thread of each interpreter is in at most.
- *   M2  A cache with its private heap is touched by one thread at a time: by the one that is in, by who purges, or by who
- *       hands the heap over.
+ *   M1  Whoever is in is in by the mode: in gil mode it holds the lock of its interpreter, in GIL-free mode its heap
+ *       is ACTIVE.  So in gil mode one thread of each interpreter is in at most.
+ *   M2  A cache with its private heap is touched by one thread at a time: by the one that is in, by who purges, or by
+ *       who hands the heap over.
  *   M3  While the mode is changed nobody is in but who changes it.
  *   M4  Who counts itself out has been counted in.
  *   M5  No deadlock: every thread ends.
@@ -24,8 +24,8 @@
  *   leave()     gi_thread_detach(), and parking
  *   set_mode()  gilloc_set_mode()            purger()  gilloc_purge(), gi_heap_claim(), gi_cache_flush_idle()
  *
- *   Broken by   BREAK_FREE_LOOK_ONCE      who attaches in GIL-free manner does not look at the mode again when it is in
- *               BREAK_GIL_LOOK_ONCE       who attaches in gil manner does not look at the mode again when it has the lock
+ *   Broken by   BREAK_FREE_LOOK_ONCE      who attaches in GIL-free manner does not look at the mode again inside
+ *               BREAK_GIL_LOOK_ONCE       who attaches in gil manner does not look at the mode again with the lock
  *               BREAK_PARKED_LOOK         who is parked comes back in the manner of the mode in which it left
  *               BREAK_LEAVE_LOOK          who has looked and leaves again does not see STOP
  *               BREAK_COUNT_BY_MODE       in gil mode a stopper waits for nobody who is ATTACHED
@@ -327,8 +327,10 @@ inline purge(cache) {
 }
 
 proctype purger(byte me) {
-    purge(0);
-    purge(1);
+    if
+    :: purge(0)
+    :: purge(1)
+    fi;
     done++
 }
 

@@ -634,8 +634,8 @@ void gi_runtime_before_fork(void) {
     gi_this.forking = true;
     gi_mutex_lock(&runtime_mutex);
     gi_domain_before_fork();
-    gi_registry *first = gi_registry_first();
     gi_stop_before_fork();
+    gi_registry *first = gi_registry_first_locked();
     for (gi_registry *registry = first; registry != NULL; registry = registry->next) {
         gi_registry_before_fork(registry);
     }
@@ -662,11 +662,12 @@ static void unlock_all(void) {
     gi_arena_after_fork();
     gi_heap_after_fork();
     gi_kind_after_fork();
-    for (gi_registry *registry = gi_stop_after_fork(); registry != NULL; registry = registry->next) {
+    for (gi_registry *registry = gi_registry_first_locked(); registry != NULL; registry = registry->next) {
         gi_registry_lock_after_fork(registry);
         gi_heap_group_after_fork(gi_runtime_interpreter_of(registry)->group);
         gi_registry_after_fork(registry);
     }
+    gi_stop_after_fork(); /* after those of the registries: whoever has it may wait for them */
     gi_domain_after_fork();
     gi_mutex_unlock(&runtime_mutex);
     gi_this.forking = false;

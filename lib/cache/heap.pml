@@ -1,37 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * heap.pml - a model of heap.c and thread_cache.c in GIL-free mode: who counts a pool while threads free, end and adopt.
+ * heap.pml - a model of heap.c and thread_cache.c, GIL-free mode: who counts a pool while threads free, end, adopt.
  *
- *   Modelled    one pool of three blocks, its page word and its count; the shared heap with its mutex; for each thread a
- *               private heap with its status and remote list, a bin, and one remote slot with the word that it is for.
- *               An owner, which may be detached for a while, ends, and whose number then serves a second thread, which
- *               adopts; a thread that adopts besides; two threads that free a block of the pool by a page word that may
- *               be stale when they use it, push, are refused, and do the upkeep of an idle heap.
+ *   Modelled    one pool of three blocks, its page word and its count; the shared heap with its mutex; for each
+ *               thread a private heap with its status and remote list, a bin, and one remote slot with the word that
+ *               it is for.  An owner, which may be detached for a while, ends, and whose number then serves a second
+ *               thread, which adopts; a thread that adopts besides; two threads that free a block of the pool by a
+ *               page word that may be stale when they use it, push, and are refused; one of them does the upkeep of an
+ *               idle heap.
  *   Abstracted  A list, a bin and a slot are sets of blocks, and each act on a remote list is one step: the links are
- *               the matter of concurrency/remote_list.pml.  `wanted`, which keeps a claim from coming again and again:
- *               activating waits for the claim to be released.  Arenas: a pool of which nothing is taken has gone.
- *               Memory is sequentially consistent: the orders page-word, remote-close, remote-free and heap-claim are
- *               the matter of tests/lint/orders.py and of ThreadSanitizer.
+ *               the matter of concurrency/remote_list.pml.  `wanted`, which keeps a claim from coming again and
+ *               again: activating waits for the claim to be released.  Arenas: a pool of which nothing is taken has
+ *               gone.  Memory is sequentially consistent: the orders page-word, remote-close, remote-free and
+ *               heap-claim are the matter of tests/lint/orders.py and of ThreadSanitizer.
  *
  *   M1  Pool and counts are touched by one thread at a time, and by the heap that the page word names.
  *   M2  Each block that comes back to the pool was taken out of it.
  *   M3  A page word names no heap whose list is closed: so who is refused finds another word, and goes on.
- *   M4  When all threads have ended, each block is in the pool, the pool has gone, and nothing is in a bin, slot or list.
+ *   M4  When all threads have ended, each block is in the pool, the pool has gone, and nothing is in a bin, slot or
+ *       list.
  *   M5  Every run ends: who is refused is not refused for ever.
  *
  *   give()      gi_heap_give()               adopt()     gi_heap_adopt(), gi_heap_take()
- *   settle()    give_back(), give_shared(), gi_cache_free_remote(), push_slot(): in C they call each other; here one loop
- *               works off what is still to be given back
+ *   settle()    give_back(), give_shared(), gi_cache_free_remote(), push_slot(): in C they call each other; here one
+ *               loop works off what is still to be given back
  *   upkeep()    upkeep(), gi_heap_try_claim(), drain_heap()
- *   end()       end() of thread_cache.c      thread()    gi_cache_attach(), gi_object_free_slow(), gi_cache_detach()
+ *   end()       end() of thread_cache.c      freer()     gi_object_free_slow(), gi_cache_flush_remote()
+ *   owner(), adopter()  gi_cache_attach(), gi_cache_detach(), gi_cache_end()
  *
  *   Broken by   BREAK_CLOSE_BEFORE_WORD   a thread that ends closes its list, and then hands its pool over
  *               BREAK_CLOSE_DROPS         what was pushed until the list was closed is not given back
  *               BREAK_CLOSE_NOT           a thread that ends leaves its list open
  *               BREAK_OPEN_AFTER_WORD     who adopts opens its list when the page word names it already
  *               BREAK_REFUSED_OLD_WORD    who is refused goes by the word that it has
- *               BREAK_SHARED_NO_LOOK      blocks are given to the shared heap without a look at the word under its mutex
- *               BREAK_SHARED_NO_MUTEX     blocks are given to the shared heap without its mutex
+ *               BREAK_SHARED_NO_LOOK      blocks go to the shared heap without a look at the word under its mutex
+ *               BREAK_SHARED_NO_MUTEX     blocks go to the shared heap without its mutex
  *               BREAK_ADOPT_NO_MUTEX      a pool is adopted without the shared heap's mutex
  *               BREAK_CLAIM_ACTIVE        a heap is claimed whatever its status is
  *               BREAK_ACTIVATE_NO_WAIT    attaching does not wait for a claim to be released
@@ -180,7 +183,7 @@ inline take_all(heap) {
 /* Much waits for the heap that was pushed to: drains it if its thread is detached. */
 inline upkeep(me) {
     if
-    :: pushed != NOBODY ->
+    :: pushed != NOBODY && me == FREER(0) ->
        atomic {
            claim_mutex == NOBODY ->
            if

@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * retired.pml - a model of deferred frees: docs/design.md, "Deferred frees", over liburcu's qsbr flavour (concurrency/rcu.c).
+ * retired.pml - a model of deferred frees over liburcu's qsbr flavour: docs/design.md, "Deferred frees"; rcu.c.
  *
- *   Modelled    one shared pointer; the grace period with its counter, each reader's counter (0: offline), its mutex, and
- *               the load and the store of going online and of a quiescent state as steps of their own; the batch of each
- *               thread; what ended threads handed over to the interpreter, with its mutex.  The first step chooses the
- *               mode, and whether what is handed over exceeds the limit.  Three threads, besides one that reclaims at last:
- *                 reader  loads the pointer and uses it; before that use it deletes a detached state that has a batch.
- *                 writer  puts another block in its place and retires the old one, which it may use until its safepoint;
- *                         detaches, and deletes its state.
+ *   Modelled    one shared pointer; the grace period with its counter, each reader's counter (0: offline), its mutex,
+ *               and the load and the store of going online and of a quiescent state as steps of their own; the batch
+ *               of each thread; what ended threads handed over to the interpreter, with its mutex.  The first step
+ *               chooses the mode, and whether what is handed over exceeds the limit.  Three threads, besides one that
+ *               reclaims at last:
+ *                 reader  loads the pointer and uses it; before that use it deletes a detached state that has a
+ *                         batch.
+ *                 writer  puts another block in its place and retires the old one, which it may use until its
+ *                         safepoint; detaches, and deletes its state.
  *                 ender   does the same without a safepoint; its batch is never due.
- *   Abstracted  When a batch is due: at any safepoint or detach of a thread that has one.  The chunks of a batch, and blocks
- *               that are lost when memory is out.  liburcu serves several waiters by one grace period; here each has its
- *               own.  Attaching and stopping: concurrency/stop.pml; a stop is a grace period, so is a change of the mode.
- *               Memory is sequentially consistent: orders are the matter of tests/lint/orders.py and of ThreadSanitizer.
+ *   Abstracted  When a batch is due: at any safepoint or detach of a thread that has one.  The chunks of a batch, and
+ *               blocks that are lost when memory is out.  liburcu serves several waiters by one grace period; here
+ *               each has its own.  Attaching and stopping: concurrency/stop.pml; a stop is a grace period, so is a
+ *               change of the mode.  Memory is sequentially consistent: orders are the matter of tests/lint/orders.py
+ *               and of ThreadSanitizer.
  *
  *   M1  No thread uses a block that has been freed.
  *   M2  A block is freed once, and only when it was retired.
  *   M3  In the end every block that was retired has been freed.
- *   M4  In gil mode, what is handed over and exceeds the limit has been freed when a thread detaches that was attached when
- *       all had been asked, or that attached later; or that thread is still asked, for when it attaches again.
+ *   M4  In gil mode, what is handed over and exceeds the limit has been freed when a thread detaches that was
+ *       attached when all had been asked, or that attached later; or that thread is still asked, for when it attaches
+ *       again.
  *   M5  No deadlock: every grace period ends.
  *   M6  Every run ends.
  *

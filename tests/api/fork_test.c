@@ -137,6 +137,54 @@ static void start_threads(void) {
 static void start_threads(void) {}
 #endif
 
+static int count_block(void *block, size_t size, void *count) {
+    EXPECT(size >= 16 && (uintptr_t)block % 16 == 0);
+    ++*(size_t *)count;
+    return 0;
+}
+
+static size_t visited(void) {
+    size_t count = 0;
+    EXPECT_EQ(gilloc_visit_blocks(PYMEM_DOMAIN_OBJ, count_block, &count), 0);
+    EXPECT_EQ(gilloc_visit_blocks(PYMEM_DOMAIN_MEM, count_block, &count), 0);
+    return count;
+}
+
+/* Grace periods, stops, walks, both modes and new interpreters, by an attached thread that is alone. */
+static void use_the_world(void) {
+    PyThreadState *mine = PyThreadState_Get();
+    gilloc_mode mode = gilloc_get_mode();
+    for (int i = 0; i < 4; i++) {
+        size_t live = gilloc_allocated_blocks();
+        gilloc_retire(PYMEM_DOMAIN_OBJ, PyObject_Malloc(100));
+        gilloc_retire(PYMEM_DOMAIN_MEM, PyMem_Malloc(1000));
+        gilloc_reclaim();
+        EXPECT_EQ(memory_stats().retired_bytes, 0);
+        EXPECT_AT_MOST(gilloc_allocated_blocks(), live);
+        gilloc_stop_the_world();
+        use_heap();
+        visited();
+        gilloc_start_the_world();
+        EXPECT_EQ(gilloc_set_mode(i % 2 == 0 ? GILLOC_MODE_FREE : GILLOC_MODE_GIL), 0);
+        use_heap();
+        EXPECT_EQ(gilloc_check(), 0);
+    }
+    EXPECT_EQ(gilloc_set_mode(mode), 0);
+    PyInterpreterState *interpreter = PyInterpreterState_New();
+    EXPECT(interpreter != NULL);
+    PyThreadState *state = PyThreadState_New(interpreter);
+    PyThreadState_Swap(state);
+    use_heap();
+    gilloc_reclaim();
+    gilloc_stop_the_world();
+    gilloc_start_the_world();
+    PyInterpreterState_Clear(interpreter);
+    PyThreadState_Swap(mine);
+    PyInterpreterState_Delete(interpreter);
+}
+
+static int thorough; /* whether the next child does all that it can */
+
 static void child_main(struct keeper *keepers, size_t count, PyThreadState *state) {
     EXPECT_EQ(PyGILState_Check(), 1);
     EXPECT(PyThreadState_Get() == state);
@@ -162,6 +210,9 @@ static void child_main(struct keeper *keepers, size_t count, PyThreadState *stat
     PyThreadState_Delete(other);
     start_threads();
     use_heap();
+    if (thorough) {
+        use_the_world();
+    }
     gilloc_purge();
     EXPECT_EQ(gilloc_check(), 0);
     _exit(0);
@@ -232,6 +283,7 @@ static void fork_beside_others(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     keeper_fill(&keepers[OTHERS]);
     for (size_t i = 0; i < FORKS; i++) {
+        thorough = i % 8 == 0;
         fork_once(keepers, OTHERS + 1);
     }
     keeper_free(&keepers[OTHERS]);
@@ -277,6 +329,7 @@ static void *fork_in_thread(void *arg) {
 static void several_threads_fork(void) {
     static struct keeper keepers[FORKERS];
     EXPECT_EQ(pthread_barrier_init(&all_there, NULL, FORKERS), 0);
+    thorough = 1;
     threads_run(FORKERS, fork_in_thread, keepers, sizeof(keepers[0]));
     PyGILState_STATE was = PyGILState_Ensure();
     memory_expect_all_back();
@@ -291,6 +344,7 @@ static void several_threads_fork_plainly(void) {
 /* A detached thread forks, while another is attached; the child attaches. */
 static void a_detached_thread_forks(void) {
     static struct keeper keepers[2];
+    thorough = 1;
     PyGILState_STATE was = PyGILState_Ensure();
     keeper_fill(&keepers[1]);
     PyThreadState *state = PyEval_SaveThread();
@@ -495,6 +549,254 @@ static void the_child_of_a_plain_fork_starts_threads(void) {
 }
 #endif
 
+/* --- under load ------------------------------------------------------------------------------- */
+
+#define WORKERS 4
+#define SLOTS 40
+
+/* Plain words of threads that allocate, free each other's blocks, retire, stop the world and wait for grace periods: at
+   each safepoint, and while they are detached, they say how many blocks are alive. */
+static struct worker {
+    struct shared *stop;
+    size_t number;
+    size_t live;
+    char apart[128];
+} workers[WORKERS];
+static struct mailbox post; /* is used between safepoints alone, so no fork finds its mutex taken */
+
+static void take_and_give(struct worker *worker, size_t round) {
+    void *block = PyObject_Malloc(round * 11 % 600);
+    EXPECT(block != NULL);
+    worker->live++;
+    if (!mailbox_try_put(&post, block)) {
+        PyObject_Free(block);
+        worker->live--;
+    }
+    block = mailbox_try_take(&post);
+    if (block != NULL && round % 3 == 0) {
+        gilloc_retire(PYMEM_DOMAIN_OBJ, block);
+        worker->live--;
+    } else if (block != NULL && round % 3 == 1) {
+        PyObject_Free(block);
+        worker->live--;
+    } else if (block != NULL && !mailbox_try_put(&post, block)) {
+        PyObject_Free(block);
+        worker->live--;
+    }
+}
+
+static void *work_under_load(void *arg) {
+    struct worker *worker = arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t i = 0; !shared_get(worker->stop); i++) {
+        take_and_give(worker, i);
+        switch (worker->number) {
+            case 0:
+                gilloc_safepoint();
+                break;
+            case 1: /* waits for grace periods */
+                gilloc_reclaim();
+                gilloc_safepoint();
+                break;
+            case 2: /* waits for the world, and for the lock */
+                gilloc_stop_the_world();
+                gilloc_start_the_world();
+                Py_BEGIN_ALLOW_THREADS sched_yield();
+                Py_END_ALLOW_THREADS break;
+            default: /* its states come and go */
+                PyGILState_Release(was);
+                was = PyGILState_Ensure();
+        }
+    }
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static size_t live_blocks(void) {
+    size_t sum = 0; /* each may be below 0: a block is counted where it was allocated, and freed elsewhere */
+    for (size_t i = 0; i < WORKERS; i++) {
+        sum += workers[i].live;
+    }
+    return sum;
+}
+
+/* No block of any thread is lost in the child, and none is there that was freed. */
+static void live_alone(size_t live, const struct mailbox *box) {
+    EXPECT_EQ(memory_stats().thread_states, 1);
+    EXPECT_EQ(gilloc_check(), 0);
+    gilloc_reclaim(); /* what the others have retired, too */
+    EXPECT_EQ(memory_stats().retired_bytes, 0);
+    EXPECT_EQ(gilloc_allocated_blocks(), live);
+    EXPECT_EQ(box->count, live);
+    while (post.count != 0) {
+        PyObject_Free(mailbox_try_take(&post));
+    }
+    memory_expect_all_back();
+    EXPECT_EQ(visited(), 0);
+}
+
+static void fork_under_load(int attached, size_t forks) {
+    struct shared stop = {0};
+    pthread_t threads[WORKERS];
+    mailbox_init(&post, SLOTS);
+    PyGILState_STATE was = PyGILState_Ensure();
+    PyThreadState *state = PyEval_SaveThread();
+    for (size_t i = 0; i < WORKERS; i++) {
+        workers[i] = (struct worker){.stop = &stop, .number = i};
+        threads[i] = thread_start(work_under_load, &workers[i]);
+    }
+    for (size_t i = 0; i < forks; i++) {
+        if (attached) {
+            PyEval_RestoreThread(state);
+        }
+        /* The fork in a stopped world knows what is alive. */
+        gilloc_stop_the_world();
+        size_t live = live_blocks();
+        int with_functions = attached && i % 2 == 0;
+        if (with_functions) {
+            PyOS_BeforeFork();
+        }
+        pid_t pid = fork();
+        EXPECT(pid >= 0);
+        if (pid == 0) {
+            if (with_functions) {
+                PyOS_AfterFork_Child();
+            }
+            EXPECT_EQ(gilloc_check(), 0);
+            gilloc_start_the_world();
+            if (!attached) {
+                PyEval_RestoreThread(state);
+            }
+            live_alone(live, &post);
+            if (i % 8 == 0) {
+                use_the_world();
+            }
+            _exit(0);
+        }
+        if (with_functions) {
+            PyOS_AfterFork_Parent();
+        }
+        EXPECT_EQ(live_blocks(), live); /* it is still stopped */
+        gilloc_start_the_world();
+        if (!attached) {
+            PyEval_RestoreThread(state);
+        }
+        wait_for(pid);
+        PyEval_SaveThread();
+    }
+    shared_set(&stop, 1);
+    for (size_t i = 0; i < WORKERS; i++) {
+        thread_join(threads[i]);
+    }
+    PyEval_RestoreThread(state);
+    live_alone(live_blocks(), &post);
+    mailbox_fini(&post);
+    PyGILState_Release(was);
+}
+
+/* With the other mode and test, a thousand forks. */
+static void an_attached_thread_forks_under_load(void) { fork_under_load(1, ROUNDS(300)); }
+static void a_detached_thread_forks_under_load(void) { fork_under_load(0, ROUNDS(200)); }
+
+/* The others wait, in the stopped world in which their process is forked: to attach, to stop it, to delete a state. */
+static struct shared waiting;
+
+static void *wait_to_attach(void *unused) {
+    (void)unused;
+    shared_add(&waiting, 1);
+    PyGILState_Release(PyGILState_Ensure());
+    return NULL;
+}
+static void *wait_to_stop(void *unused) {
+    (void)unused;
+    shared_add(&waiting, 1);
+    gilloc_stop_the_world();
+    gilloc_start_the_world();
+    return NULL;
+}
+static void *wait_to_delete(void *state) {
+    shared_add(&waiting, 1);
+    PyThreadState_Delete(state);
+    return NULL;
+}
+
+static void others_wait_for_the_world(void) {
+    for (size_t i = 0; i < FORKS / 10 + 1; i++) {
+        shared_set(&waiting, 0);
+        PyGILState_STATE was = PyGILState_Ensure();
+        PyThreadState *doomed = PyThreadState_New(PyInterpreterState_Main());
+        gilloc_stop_the_world();
+        pthread_t threads[] = {thread_start(wait_to_attach, NULL), thread_start(wait_to_stop, NULL),
+                               thread_start(wait_to_delete, doomed)};
+        while (shared_get(&waiting) != 3) {
+            sched_yield();
+        }
+        for (int j = 0; j < 50; j++) {
+            sched_yield(); /* most of the time they are in their wait by then; the test holds in any case */
+        }
+        pid_t pid = fork();
+        EXPECT(pid >= 0);
+        if (pid == 0) {
+            EXPECT_EQ(memory_stats().thread_states, 1);
+            gilloc_start_the_world();
+            use_the_world();
+            gilloc_stop_the_world();
+            EXPECT_EQ(gilloc_check(), 0);
+            gilloc_start_the_world();
+            Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS _exit(0);
+        }
+        gilloc_start_the_world();
+        wait_for(pid);
+        Py_BEGIN_ALLOW_THREADS for (size_t j = 0; j < 3; j++) { thread_join(threads[j]); }
+        Py_END_ALLOW_THREADS EXPECT_EQ(memory_stats().thread_states, 1);
+        PyGILState_Release(was);
+    }
+}
+
+/* Attached in two interpreters, and forked in one. */
+static void *stay_busy_elsewhere(void *arg) {
+    struct keeper *keeper = arg;
+    PyInterpreterState *interpreter = PyInterpreterState_New();
+    EXPECT(interpreter != NULL);
+    PyEval_RestoreThread(PyThreadState_New(interpreter));
+    void *kept = PyObject_Malloc(50);
+    pattern_fill(kept, 50, 1);
+    __atomic_store_n(&keeper->ready.value, 1, __ATOMIC_RELEASE);
+    while (!shared_get(&keeper->stop)) {
+        PyMem_Free(PyMem_Malloc(100));
+        gilloc_safepoint();
+    }
+    pattern_check(kept, 50, 1);
+    PyObject_Free(kept);
+    PyThreadState_DeleteCurrent();
+    PyInterpreterState_Delete(interpreter);
+    return NULL;
+}
+
+static void others_are_attached_to_another_interpreter(void) {
+    static struct keeper keeper;
+    pthread_t thread = thread_start(stay_busy_elsewhere, &keeper);
+    keeper_wait(&keeper);
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t i = 0; i < FORKS / 10 + 1; i++) {
+        pid_t pid = fork();
+        EXPECT(pid >= 0);
+        if (pid == 0) {
+            EXPECT_EQ(memory_stats().thread_states, 1);
+            EXPECT_EQ(gilloc_allocated_blocks(), 1);
+            EXPECT_EQ(visited(), 1);
+            use_the_world();
+            EXPECT_EQ(gilloc_check(), 0);
+            _exit(0);
+        }
+        wait_for(pid);
+    }
+    shared_set(&keeper.stop, 1);
+    Py_BEGIN_ALLOW_THREADS thread_join(thread);
+    Py_END_ALLOW_THREADS memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
 /* Statistics look into the caches of detached threads: one that forks meanwhile gets its own back in the child. */
 static void *count_again_and_again(void *arg) {
     struct shared *stop = arg;
@@ -553,6 +855,10 @@ int main(void) {
         IN_BOTH_MODES(several_threads_fork_plainly),
         IN_BOTH_MODES(a_detached_thread_forks),
         IN_BOTH_MODES(a_detached_thread_forks_beside_statistics),
+        IN_BOTH_MODES(an_attached_thread_forks_under_load),
+        IN_BOTH_MODES(a_detached_thread_forks_under_load),
+        IN_BOTH_MODES(others_wait_for_the_world),
+        IN_BOTH_MODES(others_are_attached_to_another_interpreter),
 #if !UNDER_TSAN
         IN_BOTH_MODES(the_child_starts_threads),
         IN_BOTH_MODES(the_child_of_a_plain_fork_starts_threads),

@@ -234,6 +234,7 @@ static void realloc_keeps_the_contents(void) {
     for (size_t k = 0; k < UNTOUCHED; k++) {
         unsigned char *block = gilloc_realloc(kinds[k], NULL, 0);
         size_t size = 0;
+        int large = 0;
         for (size_t i = 0; i < ROUNDS(5000); i++) {
             size_t next = random_below(&random, random_below(&random, 3) == 0 ? 2001 : 520);
             pattern_fill(block, size, (uint32_t)i);
@@ -241,13 +242,19 @@ static void realloc_keeps_the_contents(void) {
             unsigned char *moved = gilloc_realloc(kinds[k], block, next);
             EXPECT(moved != NULL);
             EXPECT_EQ((size_t)moved % 16, 0);
-            if (usable <= SMALL_LIMIT && next <= SMALL_LIMIT && kind_block_size(untouched_sizes[k], next) == usable) {
+            if (!large && next <= SMALL_LIMIT && kind_block_size(untouched_sizes[k], next) == usable) {
                 EXPECT(moved == block); /* of the same class: where it was */
             }
+            large |= next > SMALL_LIMIT; /* and stays so, however small it gets */
             pattern_check(moved, size < next ? size : next, (uint32_t)i);
             EXPECT(gilloc_usable_size(kinds[k], moved) >= next);
             block = moved;
             size = next;
+            if (i % 8 == 7) {
+                gilloc_free_sized(kinds[k], block, size);
+                block = gilloc_realloc(kinds[k], NULL, size = random_below(&random, 520));
+                large = size > SMALL_LIMIT;
+            }
         }
         gilloc_free_sized(kinds[k], block, size);
     }

@@ -5,7 +5,9 @@
  */
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tests/support/case.h"
 #include "tests/support/domains.h"
@@ -16,7 +18,7 @@
 #include "tests/support/shared.h"
 #include "tests/support/threads.h"
 
-#define LIVES ROUNDS(10000)
+#define LIVES ROUNDS(50000) /* in each mode */
 #define AT_ONCE 8
 #define KEPT 4
 
@@ -241,6 +243,43 @@ static void destructors_may_attach_in_each_round(void) {
 }
 #endif
 
+#if !UNDER_TSAN
+/* A destructor that comes after the library's own in the last round, too, and detaches by another mode than that by
+   which it attached: nothing of its thread may be looked for when a grace period is waited for.  ThreadSanitizer: as
+   above. */
+static void switch_in_each_round(void *key) {
+    EXPECT_EQ(pthread_setspecific(*(pthread_key_t *)key, key), 0);
+    PyGILState_STATE was = PyGILState_Ensure();
+    EXPECT_EQ(gilloc_set_mode(GILLOC_MODE_FREE), 0);
+    PyMem_Free(PyMem_Malloc(16));
+    EXPECT_EQ(gilloc_set_mode(GILLOC_MODE_GIL), 0);
+    destructors_run++;
+    PyGILState_Release(was);
+}
+
+static void destructors_may_switch_in_each_round(void) {
+    PyGILState_Release(PyGILState_Ensure());
+    EXPECT_EQ(pthread_key_create(&late_key, switch_in_each_round), 0);
+    pthread_attr_t attributes;
+    EXPECT_EQ(pthread_attr_init(&attributes), 0);
+    EXPECT_EQ(pthread_attr_setstacksize(&attributes, (size_t)64 << 20), 0);
+    for (size_t i = 0; i < STUBBORN; i++) {
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, &attributes, end_stubbornly, &late_key), 0);
+        thread_join(thread);
+        PyGILState_STATE was = PyGILState_Ensure();
+        EXPECT_EQ(gilloc_set_mode(GILLOC_MODE_FREE), 0);
+        gilloc_retire(PYMEM_DOMAIN_OBJ, PyObject_Malloc(100));
+        gilloc_reclaim();
+        EXPECT_EQ(gilloc_set_mode(GILLOC_MODE_GIL), 0);
+        memory_expect_all_back();
+        PyGILState_Release(was);
+    }
+    EXPECT_EQ(destructors_run, STUBBORN * PTHREAD_DESTRUCTOR_ITERATIONS);
+    EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+}
+#endif
+
 /* A thread that ends detached, with a state of its own making: the state lives on, and another deletes it. */
 static void *end_with_a_state(void *arg) {
     PyThreadState **state = arg;
@@ -276,14 +315,76 @@ static void *stay_attached(void *arg) {
     return NULL;
 }
 
-static void exit_with_threads_running(void) {
+static void start_attached(void) {
     static struct shared started[2];
     thread_start(stay_attached, &started[0]);
     thread_start(stay_attached, &started[1]);
     while (!shared_get(&started[0]) || !shared_get(&started[1])) {
         PyMem_RawFree(PyMem_RawMalloc(10));
     }
+}
+
+static void exit_with_threads_running(void) {
+    start_attached();
     exit(0);
+}
+
+static void exit_at_once_with_threads_running(void) {
+    start_attached();
+    _exit(0);
+}
+
+static void exit_in_a_stopped_world(void) {
+    start_attached();
+    gilloc_stop_the_world();
+    exit(0);
+}
+
+static void exit_as_the_attached_stopper(void) {
+    start_attached();
+    PyGILState_Ensure();
+    gilloc_stop_the_world();
+    PyMem_Free(PyMem_Malloc(100));
+    exit(0);
+}
+
+static void *exit_in_thread(void *unused) {
+    (void)unused;
+    PyGILState_Ensure();
+    gilloc_stop_the_world();
+    exit(0);
+}
+
+static void a_thread_exits_in_a_stopped_world(void) {
+    start_attached();
+    thread_join(thread_start(exit_in_thread, NULL));
+}
+
+/* The main thread ends, its state with it, and the others go on. */
+static void *outlive_the_main_thread(void *block) {
+    while (memory_stats().thread_states != 2) {
+        sched_yield();
+    }
+    PyGILState_STATE was = PyGILState_Ensure();
+    pattern_check(block, 100, 1);
+    gilloc_stop_the_world();
+    PyMem_Free(block);
+    EXPECT_EQ(gilloc_check(), 0);
+    gilloc_start_the_world();
+    gilloc_reclaim();
+    PyGILState_Release(was);
+    exit(0);
+}
+
+static void the_main_thread_ends_first(void) {
+    PyGILState_Ensure();
+    void *block = PyMem_Malloc(100);
+    EXPECT(block != NULL);
+    pattern_fill(block, 100, 1);
+    PyEval_SaveThread();
+    start_attached();
+    thread_start(outlive_the_main_thread, block);
+    pthread_exit(NULL);
 }
 #endif
 
@@ -295,10 +396,16 @@ int main(void) {
         IN_BOTH_MODES(destructors_may_attach),
 #if !UNDER_TSAN
         IN_BOTH_MODES(destructors_may_attach_in_each_round),
+        IN_GIL_MODE(destructors_may_switch_in_each_round),
 #endif
         IN_BOTH_MODES(a_detached_state_outlives_its_thread),
 #if !UNDER_TSAN
         IN_BOTH_MODES(exit_with_threads_running),
+        IN_BOTH_MODES(exit_at_once_with_threads_running),
+        IN_BOTH_MODES(exit_in_a_stopped_world),
+        IN_BOTH_MODES(exit_as_the_attached_stopper),
+        IN_BOTH_MODES(a_thread_exits_in_a_stopped_world),
+        IN_BOTH_MODES(the_main_thread_ends_first),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

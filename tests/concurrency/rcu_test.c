@@ -82,6 +82,23 @@ static void a_grace_period_waits_until_the_online_thread_unregisters(void) {
     finish_waiter(thread);
 }
 
+/* A quiescent state may be left out exactly if nobody waits for it. */
+static void who_is_waited_for_is_not_quiet(void) {
+    gi_rcu_reader reader = gi_rcu_register();
+    for (size_t i = 0; i < 20; i++) {
+        gi_rcu_online();
+        EXPECT(gi_rcu_is_quiet(reader) == !UNDER_TSAN); /* which must be told of each */
+        pthread_t thread = start_waiter();
+        EXPECT(!gi_rcu_is_quiet(reader));
+        gi_rcu_quiescent();
+        finish_waiter(thread);
+        EXPECT(gi_rcu_is_quiet(reader) == !UNDER_TSAN);
+        gi_rcu_offline();
+        EXPECT(!gi_rcu_is_quiet(reader));
+    }
+    gi_rcu_unregister();
+}
+
 /* --- threads that do not delay it ------------------------------------------------------------- */
 
 static void offline_threads_do_not_delay(void) {
@@ -411,6 +428,7 @@ int main(void) {
         IN_CHILD(a_grace_period_waits_until_the_online_thread_is_quiescent),
         IN_CHILD(a_grace_period_waits_until_the_online_thread_is_offline),
         IN_CHILD(a_grace_period_waits_until_the_online_thread_unregisters),
+        IN_CHILD(who_is_waited_for_is_not_quiet),
         IN_CHILD(offline_threads_do_not_delay),
         IN_CHILD(an_online_caller_is_quiescent_by_it),
         IN_CHILD(what_readers_see_stays_valid),

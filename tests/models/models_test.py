@@ -96,11 +96,10 @@ def break_it(model, switch):
 class Models(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        texts = {model: model.read_text() for model in MODELS}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             whole = {(model, kind): pool.submit(search, model, kind) for kind in (ENDS, SAFETY) for model in MODELS}
-            switches = [(model, name) for model in MODELS for name in used(texts[model])]
-            broken = {switch: pool.submit(break_it, *switch) for switch in switches}
+            switches = [(model, name) for model in MODELS for name in sorted(used(model.read_text()))]
+            broken = {pair: pool.submit(break_it, *pair) for pair in switches}
             cls.whole = {key: job.result() for key, job in whole.items()}
             cls.broken = {key: job.result() for key, job in broken.items()}
 
