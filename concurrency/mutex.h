@@ -40,7 +40,7 @@ typedef struct gi_mutex {
 #define GI_MUTEX_INIT(rank_) \
     { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = (rank_) }
 
-/* Around a wait that pthread_cancel() could end with a mutex locked: not now.  What was before is handed to the second. */
+/* Around a wait that pthread_cancel() could end with a mutex locked: not now.  What was before goes to the second. */
 static inline int gi_no_cancel(void) {
     int before = PTHREAD_CANCEL_ENABLE;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);

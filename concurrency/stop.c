@@ -25,7 +25,6 @@ static gi_asked nobody;
 /* --- who is late ------------------------------------------------------------------------------ */
 
 typedef struct late_stop {
-    const gi_thread_state *self; /* the stopper's own, which is attached and not late */
     const char *function;
     uint64_t deadline_ns;
     const gi_registry *registry; /* whose lock is waited for; NULL: all states with one of `awaited` */
@@ -44,11 +43,19 @@ static void thread_name(int thread, char *name, size_t size) {
     name[strcspn(name, "\n")] = '\0';
 }
 
-static void report_state(const late_stop *stop, const gi_thread_state *state) {
-    int thread = gi_load_relaxed(&state->thread);
-    const void *where = gi_load_relaxed(&state->where);
+/* A thread that is late, copied: nothing is locked while it is reported, since dladdr() waits for a dlopen(), in which
+   the thread may be. */
+typedef struct late_thread {
+    const gi_thread_state *state;
+    uint64_t number;
+    int thread;
+    const void *where;
+} late_thread;
+
+static void report_thread(const late_stop *stop, const late_thread *late) {
     char name[32], place[400] = "none since it attached";
-    thread_name(thread, name, sizeof(name));
+    thread_name(late->thread, name, sizeof(name));
+    const void *where = late->where;
     Dl_info info;
     if (where != NULL) {
         snprintf(place, sizeof(place), "safepoint at %p", where);
@@ -64,17 +71,34 @@ static void report_state(const late_stop *stop, const gi_thread_state *state) {
               "a thread is late" GI_FACT("waited  ", "%llu us") GI_FACT("thread  ", "%d, named \"%s\"")
                   GI_FACT("state   ", "%p") GI_FACT("last    ", "%s")
                       GI_DO("call gilloc_safepoint() more often there, or detach around what blocks"),
-              (unsigned long long)(stop->deadline_ns / 1000), thread, name, (const void *)state, place);
+              (unsigned long long)(stop->deadline_ns / 1000), late->thread, name, (const void *)late->state, place);
+}
+
+/* Whether the stopper waits for `state`, which is not its own: that one has no GI_STOP. */
+static bool is_awaited(const late_stop *stop, const gi_thread_state *state) {
+    uint32_t status = gi_load_relaxed(&state->status); /* relaxed: it may leave at any moment */
+    return (status & stop->awaited) != 0 && (stop->registry != NULL || (status & GI_STOP) != 0);
+}
+
+/* The next one that is late, by number, downwards from *late, as they are listed. */
+static bool next_late(const late_stop *stop, gi_registry *registry, late_thread *late) {
+    gi_mutex_lock(&registry->mutex);
+    const gi_thread_state *state = registry->first;
+    while (state != NULL && (state->number >= late->number || !is_awaited(stop, state))) {
+        state = state->next;
+    }
+    if (state != NULL) {
+        *late = (late_thread){state, state->number, gi_load_relaxed(&state->thread), gi_load_relaxed(&state->where)};
+    }
+    gi_mutex_unlock(&registry->mutex);
+    return state != NULL;
 }
 
 static void report_registry(const late_stop *stop, gi_registry *registry) {
-    gi_mutex_lock(&registry->mutex);
-    for (const gi_thread_state *state = registry->first; state != NULL; state = state->next) {
-        if (state != stop->self && (gi_thread_status(state) & stop->awaited) != 0) {
-            report_state(stop, state);
-        }
+    late_thread late = {.number = UINT64_MAX};
+    while (next_late(stop, registry, &late)) {
+        report_thread(stop, &late);
     }
-    gi_mutex_unlock(&registry->mutex);
 }
 
 static void report_holder(void *arg) {
@@ -126,6 +150,7 @@ static int64_t stop_registry(gi_registry *registry, const gi_thread_state *self)
     return count;
 }
 
+/* Lets go of the mutex while it reports. */
 static void wait_locked(late_stop *stop) {
     gi_world *world = &gi_the_world;
     uint64_t late_at = gi_gil_clock() + stop->deadline_ns;
@@ -137,9 +162,12 @@ static void wait_locked(late_stop *stop) {
         } else if (pthread_cond_clockwait(&world->changed, &world->mutex.mutex, CLOCK_MONOTONIC, &until) != 0 &&
                    gi_gil_clock() >= late_at) {
             reported = true;
-            for (gi_registry *registry = registries; registry != NULL; registry = registry->next) {
+            gi_registry *first = registries;
+            gi_mutex_unlock(&world->mutex);
+            for (gi_registry *registry = first; registry != NULL; registry = registry->next) {
                 report_registry(stop, registry);
             }
+            gi_mutex_lock(&world->mutex);
         }
     }
 }
@@ -160,7 +188,7 @@ bool gi_try_stop(gi_thread_state *self, const char *function) {
     gi_world_stops = 1;
     int cancel = gi_no_cancel();
     bool free_threaded = gi_world_is_free(); /* only the stopper changes it */
-    late_stop stop = {.self = self, .function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
+    late_stop stop = {.function = function, .deadline_ns = gi_load_relaxed(&world->deadline_ns)};
     if (free_threaded && self != NULL) {
         gi_thread_offline(self); /* some of those that must leave wait for a grace period */
     }

@@ -114,11 +114,7 @@ void gilloc_set_retire_limit(size_t bytes) {
 
 /* --- the stopped world ------------------------------------------------------------------------ */
 
-void gilloc_stop_the_world(void) {
-    gi_runtime_ready();
-    gi_runtime_notice_end("gilloc_stop_the_world"); /* it must not end before it starts the world */
-    gi_runtime_stop("gilloc_stop_the_world");
-}
+void gilloc_stop_the_world(void) { gi_runtime_stop("gilloc_stop_the_world"); }
 
 void gilloc_start_the_world(void) {
     int saved_errno = errno;

@@ -224,7 +224,21 @@ void gi_runtime_safepoint_slow(PyThreadState *state) {
     errno = saved_errno;
 }
 
+/* Before the thread attaches or stops the world: thread_ends() will be called. */
+static void notice_end(const char *function) {
+    if (gi_unlikely(!gi_this.ends_known)) {
+        int saved_errno = errno;
+        if (pthread_setspecific(ends_key, &gi_this) != 0) {
+            gi_fatal(function, "out of memory to notice the thread's end");
+        }
+        gi_this.ends_known = true;
+        errno = saved_errno;
+    }
+}
+
 void gi_runtime_stop(const char *function) {
+    gi_runtime_ready();
+    notice_end(function);
     PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(gi_runtime_has_outer_lock() && (state == NULL || !gi_runtime_outer_held()))) {
         gi_fatal(function, "the world can only be stopped by a thread that holds the runtime's lock" GI_DO(
@@ -322,7 +336,8 @@ void gi_runtime_delete(PyThreadState *state, const char *function) {
         if (end == GI_END_ATTACHED) {
             die_attached(state, function);
         }
-        if (mine != NULL) {
+        /* Attached without the runtime's own lock, it may wait as it is, and must not drop that lock. */
+        if (mine != NULL && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
             come_back(mine, gi_thread_park);
         } else {
             gi_world_wait();
@@ -348,17 +363,6 @@ static _Noreturn __attribute__((cold)) void die_in_stopped_world(const char *fun
     gi_fatal(function, "the thread has stopped the world" GI_DO("call gilloc_start_the_world() first"));
 }
 
-void gi_runtime_notice_end(const char *function) {
-    if (gi_unlikely(!gi_this.ends_known)) {
-        int saved_errno = errno;
-        if (pthread_setspecific(ends_key, &gi_this) != 0) {
-            gi_fatal(function, "out of memory to notice the thread's end");
-        }
-        gi_this.ends_known = true;
-        errno = saved_errno;
-    }
-}
-
 void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
         gi_fatal(function,
@@ -369,7 +373,7 @@ void gi_runtime_attach(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
     }
-    gi_runtime_notice_end(function);
+    notice_end(function);
     if (gi_unlikely(!gi_thread_attach(&state->thread))) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                  (void *)state);

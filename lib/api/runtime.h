@@ -104,9 +104,6 @@ void gi_runtime_delete(PyThreadState *state, const char *function);
 void gi_runtime_attach(PyThreadState *state, const char *function);
 void gi_runtime_detach(PyThreadState *state, const char *function);
 
-/* This thread's end is to be noticed. */
-void gi_runtime_notice_end(const char *function);
-
 /* What a safepoint does if there is anything to do. */
 void gi_runtime_safepoint_slow(PyThreadState *state);
 /* Frees what the thread has retired, and what ended ones left, after a grace period in GIL-free mode. */

@@ -371,7 +371,7 @@ static void a_detached_thread_forks(void) {
 }
 
 /* A child forks again. */
-/* A thread of an interpreter that was made forks while it is detached, as does its child: their state is still theirs. */
+/* A thread of an interpreter that was made forks while it is detached, as does its child: the state is still theirs. */
 static void a_detached_thread_of_an_interpreter_forks(void) {
     PyInterpreterState *interpreter = PyInterpreterState_New();
     EXPECT(interpreter != NULL);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/support/case.h"
 #include "tests/support/domains.h"
@@ -398,6 +399,51 @@ static void blocks_outlive_threads_that_end(void) {
     threads_run(1, free_what_is_left, NULL, 0);
 }
 
+/* --- the stopped world ------------------------------------------------------------------------- */
+
+static struct shared steps;
+
+static void wait_for_step(size_t step) {
+    while (shared_get(&steps) != step) {
+        usleep(1000);
+    }
+}
+
+/* Attached all the time, but without the lock when it deletes. */
+static void *delete_without_the_lock(void *arg) {
+    runtime_lock_acquire(&lock);
+    PyMem_Free(PyMem_Malloc(1));
+    PyThreadState *state = PyThreadState_New(PyInterpreterState_Main());
+    runtime_lock_release(&lock);
+    shared_set(&steps, 1);
+    wait_for_step(2);
+    shared_set(&steps, 3);
+    PyThreadState_Delete(state);
+    return arg;
+}
+
+static void *stop_the_world(void *arg) {
+    wait_for_step(1);
+    runtime_lock_acquire(&lock);
+    gilloc_stop_the_world();
+    shared_set(&steps, 2);
+    wait_for_step(3);
+    usleep(20000); /* so that it waits, most likely */
+    size_t released = shared_get(&lock.released);
+    EXPECT_EQ(released, 1);
+    gilloc_start_the_world();
+    runtime_lock_release(&lock);
+    return arg;
+}
+
+static void a_deletion_that_waits_for_the_world_leaves_the_lock_alone(void) {
+    use_lock();
+    pthread_t stopper = thread_start(stop_the_world, NULL);
+    threads_run(1, delete_without_the_lock, NULL, 0);
+    thread_join(stopper);
+    EXPECT_EQ(memory_stats().thread_states, 0);
+}
+
 /* --- when it may be set ----------------------------------------------------------------------- */
 
 static void expect_refused(const gilloc_lock *words, int error) {
@@ -466,6 +512,7 @@ int main(void) {
         IN_OPEN_MODE(purging_without_the_lock_loses_nothing),
         IN_OPEN_MODE(errno_survives_the_runtimes_lock),
         IN_OPEN_MODE(blocks_outlive_threads_that_end),
+        IN_OPEN_MODE(a_deletion_that_waits_for_the_world_leaves_the_lock_alone),
         IN_OPEN_MODE(all_three_functions_are_needed),
         IN_OPEN_MODE(too_late),
         IN_FREE_MODE(not_in_free_mode),

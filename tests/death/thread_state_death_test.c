@@ -229,6 +229,15 @@ static void *end_after_restore(void *arg) {
 static thread_body const endings[] = {end_without_release, end_with_one_release_too_few, end_after_restore};
 static void thread_ends(const void *body) { threads_run(1, *(const thread_body *)body, NULL, 0); }
 
+static void *end_in_stopped_world(void *arg) {
+    gilloc_stop_the_world();
+    return arg;
+}
+static void stopper_ends(const void *unused) {
+    (void)unused;
+    threads_run(1, end_in_stopped_world, NULL, 0);
+}
+
 /* Its own state is attached in the main thread, which has another one of its own. */
 static void *lend_and_end(void *arg) {
     PyGILState_Ensure();
@@ -336,6 +345,9 @@ static struct death_case cases[] = {
     BOTH("thread exit without release", thread_ends, &endings[0], ENDS),
     BOTH("thread exit with one release too few", thread_ends, &endings[1], ENDS),
     BOTH("thread exit after RestoreThread", thread_ends, &endings[2], ENDS),
+    BOTH("thread exit of the stopper of the world", stopper_ends, NULL,
+         "Fatal gilloc error: thread exit: the thread has stopped the world\n"
+         "  do       call gilloc_start_the_world() first\n"),
     BOTH("thread exit while its state is attached elsewhere", lender_ends, NULL,
          ELSEWHERE("thread exit", "give each thread a state of its own")),
 };

@@ -78,7 +78,8 @@ static void assert_row(json_t *row) {
         assert_int_not_equal(strncmp(name, "gilloc", 6), 0);
         return;
     }
-    assert_true(json_integer_value(json_object_get(row, "live")) > 0); /* at one moment: how much is up to the threads */
+    assert_true(json_integer_value(json_object_get(row, "live")) >
+                0); /* at one moment: how much is up to the threads */
     assert_true(json_array_size(json_object_get(row, "series")) >= 2);
     if (strncmp(name, "gilloc", 6) == 0) {
         assert_string_equal(verdict, BOUND_IS_JUDGED ? "ok" : "not judged");

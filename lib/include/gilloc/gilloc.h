@@ -74,8 +74,9 @@ GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
 /* Frees `p` of `domain` once every thread has passed a safepoint or been detached
    (CPython's _PyMem_FreeDelayed(), with no limit on who reads).  Until then no
    byte of the block is written by gilloc and none is handed out, so that threads
-   that read without a lock may finish.  The caller must be attached; others must
-   not be able to find `p` any more.  NULL does nothing.
+   that read without a lock may finish; in gil mode those of this interpreter alone,
+   of which one is attached, and to drop a lock of the caller's is as to be detached.
+   The caller must be attached; others must not be able to find `p` any more.  NULL does nothing.
    Never waits and never fails: what waits is bounded by the limit at the next
    safepoint or detach.  If memory for the list is refused and some 2,000 blocks
    have been retired since the last safepoint, further blocks stay allocated for
@@ -118,7 +119,8 @@ typedef int (*gilloc_visitor)(void *block, size_t block_size, void *arg);
 
 /* Visits every live small block of `domain`: of all threads of all interpreters, of
    ended ones too, each exactly once, `block_size` being what may be used.  Large
-   blocks (above 512 bytes) are not visited, nor are retired ones.  0, or what the
+   blocks (above 512 bytes) are not visited, nor are retired ones, but for those that
+   are lost and those that a hook retires as others are freed for the walk.  0, or what the
    visitor returned to end the walk.  Stops the world for it (nested, if the caller
    has), and is a safepoint of the caller.  The visitor may read and write the blocks;
    it must not allocate, free or retire in mem, object or a kind, nor detach.  A
