@@ -187,6 +187,7 @@ PyThreadState *PyThreadState_Swap(PyThreadState *tstate) {
         return old;
     }
     if (old != NULL) {
+        require_current("PyThreadState_Swap"); /* with the runtime's lock, if it has one */
         gi_runtime_detach(old, "PyThreadState_Swap");
     }
     if (tstate != NULL) {
@@ -211,13 +212,7 @@ void PyInterpreterState_Clear(PyInterpreterState *interp) {
                      GI_DO("attach by a thread state of the interpreter"),
                  (void *)interp);
     }
-    gi_runtime_stop("PyInterpreterState_Clear");
-    int saved_errno = errno; /* a user's arena allocator may be called */
-    gi_runtime_reclaim_all(interp->group);
-    gi_cache_flush_all("PyInterpreterState_Clear");
-    gi_runtime_ask_if_due();
-    errno = saved_errno;
-    gi_start();
+    gi_runtime_empty(interp, "PyInterpreterState_Clear");
 }
 
 void PyInterpreterState_Delete(PyInterpreterState *interp) {

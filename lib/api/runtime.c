@@ -303,8 +303,10 @@ static PyThreadState *state_new(PyInterpreterState *interpreter) {
 
 PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
     gi_runtime_ready();
+    int saved_errno = errno; /* memory may be refused */
     gi_thread_state *reused = gi_thread_state_reuse(&interpreter->registry);
     PyThreadState *state = reused != NULL ? state_of(reused) : state_new(interpreter);
+    errno = saved_errno;
     if (state == NULL) {
         return NULL;
     }
@@ -504,8 +506,8 @@ int gi_runtime_set_mode(gilloc_mode mode) {
 
 static bool change_lock(const void *arg) {
     const gilloc_lock *lock = arg;
-    if (lock != NULL && (gi_world_is_free() || gi_registry_first()->next != NULL)) {
-        return false;
+    if (gi_world_is_mine() || (lock != NULL && (gi_world_is_free() || gi_registry_first()->next != NULL))) {
+        return false; /* the stopper holds the lock that there is */
     }
     main_registry()->gil.outer = lock != NULL ? (gi_outer_lock){lock->ctx, lock->acquire, lock->release, lock->held}
                                               : (gi_outer_lock){NULL, NULL, NULL, NULL};
@@ -591,6 +593,7 @@ static PyInterpreterState *interpreter_new_locked(void) {
 
 PyInterpreterState *gi_runtime_new_interpreter(void) {
     gi_runtime_ready();
+    int saved_errno = errno; /* memory may be refused */
     PyInterpreterState *made = NULL;
     gi_mutex_lock(&runtime_mutex);
     if (!gi_runtime_has_outer_lock()) {
@@ -603,7 +606,18 @@ PyInterpreterState *gi_runtime_new_interpreter(void) {
         gi_store_relaxed(&made->registry.gil.interval_ns, gi_load_relaxed(&main_registry()->gil.interval_ns));
     }
     gi_mutex_unlock(&runtime_mutex);
+    errno = saved_errno;
     return made;
+}
+
+void gi_runtime_empty(PyInterpreterState *interpreter, const char *function) {
+    gi_runtime_stop(function);
+    int saved_errno = errno; /* a user's arena allocator may be called */
+    gi_runtime_reclaim_all(interpreter->group);
+    gi_cache_flush_all(function);
+    gi_runtime_ask_if_due();
+    errno = saved_errno;
+    gi_start();
 }
 
 void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *function) {
@@ -616,6 +630,9 @@ void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *
             break;
         }
         gi_runtime_delete(state_of(first), function);
+    }
+    if (gi_load_relaxed(&interpreter->group->waiting) != 0) { /* relaxed: a statistic; no thread is left to be asked */
+        gi_runtime_empty(interpreter, function);
     }
     gi_mutex_lock(&runtime_mutex);
     interpreter->deleted = true;

@@ -94,6 +94,8 @@ static inline PyInterpreterState *gi_runtime_interpreter_of(gi_registry *registr
    with its states. */
 PyInterpreterState *gi_runtime_new_interpreter(void);
 bool gi_runtime_is_interpreter(const PyInterpreterState *interpreter);
+/* What its detached threads have cached goes back, and what was retired in it is freed: in a stopped world. */
+void gi_runtime_empty(PyInterpreterState *interpreter, const char *function);
 void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *function);
 
 /* A new, detached state, or NULL when memory is out. */

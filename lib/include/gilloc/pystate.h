@@ -73,7 +73,7 @@ GILLOC_API PyThreadState *PyThreadState_Swap(PyThreadState *tstate);
 /* Each interpreter has a lock and a heap of its own (PEP 684's own_gil): in gil mode
    one thread of each is attached, so threads of different interpreters run at once.
    The mode is the same for all.  A thread attaches to the interpreter of its thread
-   state; PyGILState_Ensure() always to the main one.  A block must be freed under the
+   state; PyGILState_Ensure() to the main one, unless it is attached already.  A block must be freed under the
    interpreter that allocated it: otherwise a fatal error in builds with assertions,
    and safe but slow in others. */
 
@@ -88,7 +88,7 @@ GILLOC_API PyInterpreterState *PyInterpreterState_New(void);
 GILLOC_API void PyInterpreterState_Clear(PyInterpreterState *interp);
 /* Deletes `interp`, which is not the main one, with its thread states, none of which
    may be attached.  Any thread that is not attached to it.  Blocks that are still
-   alive stay as they are. */
+   alive stay as they are.  Stops the world if something waits to be freed there. */
 GILLOC_API void PyInterpreterState_Delete(PyInterpreterState *interp);
 /* The interpreter of the current thread state; a fatal error when detached. */
 GILLOC_API PyInterpreterState *PyInterpreterState_Get(void);
