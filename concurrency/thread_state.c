@@ -200,7 +200,7 @@ void gi_thread_park(gi_thread_state *state) {
 void gi_registry_ask(gi_registry *registry, uint32_t bits) {
     gi_mutex_lock(&registry->mutex);
     for (gi_thread_state *state = registry->first; state != NULL; state = state->next) {
-        if (gi_thread_status(state) == GI_ATTACHED) {
+        if ((gi_thread_status(state) & (GI_ATTACHED | GI_PARKED)) != 0) {
             gi_fetch_or_relaxed(&state->asked.bits, bits); /* relaxed: hints */
         }
     }

@@ -107,7 +107,7 @@ void gi_thread_offline(gi_thread_state *state);
 static inline uint32_t gi_thread_take_asked(gi_thread_state *state) {
     return gi_fetch_and_relaxed(&state->asked.bits, 0); /* relaxed: hints */
 }
-/* Asks every attached thread of the registry. */
+/* Asks every thread of the registry that is attached, or parked and so comes back without attaching anew. */
 void gi_registry_ask(gi_registry *registry, uint32_t bits);
 
 /* In GIL-free mode each operating-system thread is known to liburcu from its first attach until it ends. */

@@ -4,7 +4,9 @@
  *               of freed blocks that stay; type-stable pools, which wait for a grace period.
  *   Tests look into freed blocks, which is what these promises are for.
  */
+#define _GNU_SOURCE /* pthread_tryjoin_np */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -747,14 +749,13 @@ static void *fill_and_empty(void *arg) {
 static void pools_that_ended_threads_emptied_are_freed_by_who_is_attached(void) {
     PyMemAllocatorDomain kind = new_kind("stable", GILLOC_KIND_TYPE_STABLE, 0);
     gilloc_set_retire_limit(0);
+    gilloc_set_switch_interval(1);
     PyGILState_STATE was = PyGILState_Ensure();
     for (size_t round = 0; round < 10; round++) {
-        if (gilloc_get_mode() == GILLOC_MODE_FREE) { /* it stays attached: nobody but itself asks it */
-            threads_run(1, fill_and_empty, &kind, 0);
-        } else {
-            PyThreadState *mine = PyEval_SaveThread();
-            threads_run(1, fill_and_empty, &kind, 0);
-            PyEval_RestoreThread(mine);
+        pthread_t thread = thread_start(fill_and_empty, &kind);
+        while (pthread_tryjoin_np(thread, NULL) != 0) { /* it stays attached, and is a reader that passes safepoints */
+            gilloc_safepoint();
+            sched_yield();
         }
         gilloc_safepoint();
         EXPECT_EQ(memory_stats().retired_bytes, 0);

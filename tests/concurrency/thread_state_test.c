@@ -309,6 +309,26 @@ static void a_safepoint_returns_what_is_left_to_do(void) {
     }
 }
 
+/* Whoever is parked comes back without attaching anew, so it is asked as if it were there. */
+static void who_is_attached_or_parked_is_asked(void) {
+    init_free_mode();
+    static const uint32_t statuses[STATES] = {GI_DETACHED, GI_ATTACHED, GI_PARKED, GI_ENDING};
+    for (uint32_t stop = 0; stop <= GI_STOP; stop += GI_STOP) {
+        for (size_t i = 0; i < STATES; i++) {
+            gi_store_relaxed(&states[i].status, statuses[i] | stop);
+        }
+        gi_registry_ask(&registry, GI_ASKED_RECLAIM);
+        for (size_t i = 0; i < STATES; i++) {
+            bool asked = statuses[i] == GI_ATTACHED || statuses[i] == GI_PARKED;
+            EXPECT_EQ(gi_thread_take_asked(&states[i]), asked ? GI_ASKED_RECLAIM : 0);
+        }
+    }
+    for (size_t i = 0; i < STATES; i++) {
+        gi_store_relaxed(&states[i].status, GI_DETACHED);
+    }
+    fini_all();
+}
+
 static void a_safepoint_that_was_asked_hands_the_lock_over(void) {
     init_gil_mode();
     gi_store_relaxed(&registry.gil.interval_ns, 1000);
@@ -591,6 +611,7 @@ int main(void) {
         IN_CHILD(one_state_passes_from_thread_to_thread),
         IN_CHILD(any_number_attaches_in_free_mode),
         IN_CHILD(a_safepoint_returns_what_is_left_to_do),
+        IN_CHILD(who_is_attached_or_parked_is_asked),
         IN_CHILD(a_safepoint_that_was_asked_hands_the_lock_over),
         IN_CHILD(a_safepoint_without_a_request_keeps_the_lock),
         IN_CHILD(a_safepoint_and_a_detach_are_quiescent_in_free_mode),
