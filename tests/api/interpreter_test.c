@@ -136,7 +136,7 @@ static void a_thousand_in_turn_use_bounded_memory(void) {
 #endif
     EXPECT_EQ(memory_stats().retired_lost, 0);
     /* What the last one left waits for the next one. */
-    EXPECT(memory_stats().retired_bytes > 0);
+    EXPECT(UNDER_HOSTILE || memory_stats().retired_bytes > 0);
     PyInterpreterState *made = PyInterpreterState_New();
     attach_new(made);
     PyInterpreterState_Clear(made);
