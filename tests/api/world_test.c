@@ -23,7 +23,7 @@
 static struct shared running; /* others go on while it is not 0 */
 
 static void yield_often(void) {
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 20; i++) {
         sched_yield();
     }
 }
@@ -31,7 +31,7 @@ static void yield_often(void) {
 /* --- busy threads ----------------------------------------------------------------------------- */
 
 #define BUSY 3
-#define STOPS ROUNDS(1000)
+#define STOPS ROUNDS(600)
 
 /* Plain: each is written by its thread, attached, and by who has stopped the world. */
 static struct {
@@ -366,7 +366,7 @@ static void a_walk_beside_purges(void) {
     }
     shared_set(&running, 1);
     pthread_t threads[] = {thread_start(purge_and_count, NULL), thread_start(purge_and_count, NULL)};
-    for (size_t round = 0; round < ROUNDS(200); round++) {
+    for (size_t round = 0; round < ROUNDS(60); round++) {
         for (size_t i = 0; i < STATES; i++) {
             void *blocks[64];
             PyThreadState_Swap(states[i]);
