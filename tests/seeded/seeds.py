@@ -302,10 +302,10 @@ SEEDS = [
          CACHE + API),
     # --- interpreters
     step("interpreters: a foreign block is kept", OBJECT,
-         "gi_unlikely(gi_heap_of_number(number)->group != group)",
-         "false",
+         "return gi_heap_of_number(gi_word_heap(word))->group != cache->own.group;",
+         "return word == 0 && cache == NULL;",
          API),
-    step("interpreters: they share the lock's statistics only", "lib/api/stats.c",
+    step("interpreters: statistics are of the main one alone", "lib/api/stats.c",
          "    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = "
          "registry->next) {\n"
          "        add_interpreter",
