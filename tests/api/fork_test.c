@@ -562,7 +562,8 @@ static struct worker {
     size_t live;
     char apart[128];
 } workers[WORKERS];
-static struct mailbox post; /* is used between safepoints alone, so no fork finds its mutex taken */
+static struct shared workers_there; /* none is still being started when another forks: see AddressSanitizer above */
+static struct mailbox post;         /* is used between safepoints alone, so no fork finds its mutex taken */
 
 static void take_and_give(struct worker *worker, size_t round) {
     void *block = PyObject_Malloc(round * 11 % 600);
@@ -588,6 +589,7 @@ static void take_and_give(struct worker *worker, size_t round) {
 static void *work_under_load(void *arg) {
     struct worker *worker = arg;
     PyGILState_STATE was = PyGILState_Ensure();
+    shared_add(&workers_there, 1);
     for (size_t i = 0; !shared_get(worker->stop); i++) {
         take_and_give(worker, i);
         switch (worker->number) {
@@ -644,6 +646,9 @@ static void fork_under_load(int attached, size_t forks) {
     for (size_t i = 0; i < WORKERS; i++) {
         workers[i] = (struct worker){.stop = &stop, .number = i};
         threads[i] = thread_start(work_under_load, &workers[i]);
+    }
+    while (shared_get(&workers_there) != WORKERS) {
+        sched_yield();
     }
     for (size_t i = 0; i < forks; i++) {
         if (attached) {
