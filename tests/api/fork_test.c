@@ -700,8 +700,8 @@ static void fork_under_load(int attached, size_t forks) {
 }
 
 /* With the other mode and test, a thousand forks. */
-static __attribute__((unused)) void an_attached_thread_forks_under_load(void) { fork_under_load(1, ROUNDS(300)); }
-static __attribute__((unused)) void a_detached_thread_forks_under_load(void) { fork_under_load(0, ROUNDS(200)); }
+static void an_attached_thread_forks_under_load(void) { fork_under_load(1, ROUNDS(300)); }
+static void a_detached_thread_forks_under_load(void) { fork_under_load(0, ROUNDS(200)); }
 
 /* The others wait, in the stopped world in which their process is forked: to attach, to stop it, to delete a state. */
 static struct shared waiting;
@@ -860,12 +860,8 @@ int main(void) {
         IN_BOTH_MODES(several_threads_fork_plainly),
         IN_BOTH_MODES(a_detached_thread_forks),
         IN_BOTH_MODES(a_detached_thread_forks_beside_statistics),
-#if !UNDER_ASAN /* its malloc() takes no lock around a fork */
         IN_BOTH_MODES(an_attached_thread_forks_under_load),
-#endif
-#if !UNDER_ASAN /* its malloc() takes no lock around a fork */
         IN_BOTH_MODES(a_detached_thread_forks_under_load),
-#endif
         IN_BOTH_MODES(others_wait_for_the_world),
         IN_BOTH_MODES(others_are_attached_to_another_interpreter),
 #if !UNDER_TSAN
