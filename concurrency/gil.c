@@ -220,7 +220,7 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_
             ask_holder(gil);
             ask_at = now + (early && interval > EARLY_RETRY_NS ? EARLY_RETRY_NS : interval);
         }
-        if (now >= late_at) {
+        if (late != NULL && now >= late_at) {
             late->report(late->arg);
             late_at = UINT64_MAX;
         }

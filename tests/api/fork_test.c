@@ -574,16 +574,17 @@ static void take_and_give(struct worker *worker, size_t round) {
         worker->live--;
     }
     block = mailbox_try_take(&post);
-    if (block != NULL && round % 3 == 0) {
-        gilloc_retire(PYMEM_DOMAIN_OBJ, block);
-        worker->live--;
-    } else if (block != NULL && round % 3 == 1) {
-        PyObject_Free(block);
-        worker->live--;
-    } else if (block != NULL && !mailbox_try_put(&post, block)) {
-        PyObject_Free(block);
-        worker->live--;
+    if (block == NULL) {
+        return;
     }
+    if (round % 3 == 0) {
+        gilloc_retire(PYMEM_DOMAIN_OBJ, block);
+    } else if (round % 3 == 1 || !mailbox_try_put(&post, block)) {
+        PyObject_Free(block);
+    } else {
+        return; /* somebody else's now */
+    }
+    worker->live--;
 }
 
 static void *work_under_load(void *arg) {

@@ -33,7 +33,7 @@ static void test_bounds(void **state) {
     assert_int_equal(bound_limit(100, bytes), 115 + bytes);
     json_decref(terms);
     bound = (struct bound_case){.threads = 1, .small = true};
-    bytes = bound_bytes(&bound, 0, &terms);
+    bound_bytes(&bound, 0, &terms);
     assert_int_equal(json_integer_value(json_object_get(terms, "retired")), 0);
     /* Twice 8 KiB up to 128 bytes, twice 64 blocks above. */
     assert_int_equal(json_integer_value(json_object_get(terms, "bins")), 8 * 16384 + 2 * 64 * 16 * (33 * 16 - 36));
