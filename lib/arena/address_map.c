@@ -8,7 +8,6 @@
 
 #include "concurrency/mutex.h"
 #include "lib/arena/pool.h"
-#include "lib/os/os_memory.h"
 
 /* --- constants -------------------------------------------------------------------------------- */
 
@@ -48,23 +47,12 @@ static gi_window *window_of(const void *address) {
 
 static size_t page_in_window(const void *address) { return ((uintptr_t)address >> GI_POOL_SHIFT) & (WINDOW_PAGES - 1); }
 
-gi_page_word *gi_address_word(const void *address) {
-    uintptr_t base = gi_load_relaxed(&gi_address_base);
-    uint64_t page = gi_address_page(base, address);
-    if (page < gi_address_map_pages()) {
-        return &gi_address_words(base)[page];
-    }
+gi_page_word *gi_address_word_outside(const void *address) {
     gi_window *window = window_of(address);
     return window == NULL ? NULL : &window->words[page_in_window(address)];
 }
 
-gi_pool *gi_address_pool(const void *address) {
-    uint64_t page = gi_address_page(gi_load_relaxed(&gi_address_base), address);
-    if (page < gi_address_map_pages()) {
-        return (gi_pool *)(void *)(gi_os_reservation()->descriptors + page * GI_POOL_DESCRIPTOR_SIZE);
-    }
-    return &window_of(address)->pools[page_in_window(address)];
-}
+gi_pool *gi_address_pool_outside(const void *address) { return &window_of(address)->pools[page_in_window(address)]; }
 
 /* --- windows ---------------------------------------------------------------------------------- */
 

@@ -32,6 +32,7 @@
 #include "concurrency/atomic.h"
 #include "concurrency/check.h"
 #include "lib/arena/size_class.h"
+#include "lib/os/os_memory.h"
 
 typedef gi_atomic(uint32_t) gi_page_word; /* relaxed: see above */
 typedef struct gi_pool gi_pool;
@@ -70,10 +71,26 @@ static inline uint64_t gi_address_page(uintptr_t base, const void *address) {
 }
 static inline gi_page_word *gi_address_words(uintptr_t base) { return (gi_page_word *)base; }
 
+/* What the next two say of an address that is not in the reservation. */
+gi_page_word *gi_address_word_outside(const void *address);
+gi_pool *gi_address_pool_outside(const void *address);
+
 /* The word of any address, or NULL where no arena can be.  Any thread. */
-gi_page_word *gi_address_word(const void *address);
+static inline gi_page_word *gi_address_word(const void *address) {
+    const gi_reservation *reservation = gi_os_reservation();
+    uint64_t page = gi_address_page((uintptr_t)reservation->base, address);
+    return gi_likely(page < reservation->pages) ? &gi_address_words((uintptr_t)reservation->base)[page]
+                                                : gi_address_word_outside(address);
+}
+
 /* The descriptor of the page of `address`, whose word exists. */
-gi_pool *gi_address_pool(const void *address);
+static inline gi_pool *gi_address_pool(const void *address) {
+    const gi_reservation *reservation = gi_os_reservation();
+    uint64_t page = gi_address_page((uintptr_t)reservation->base, address);
+    return gi_likely(page < reservation->pages)
+               ? (gi_pool *)(void *)(reservation->descriptors + page * GI_POOL_DESCRIPTOR_SIZE)
+               : gi_address_pool_outside(address);
+}
 
 /* Makes sure that every page of the range has a word: false when memory is out, or if the range is out of the user's
    address space.  Any thread. */

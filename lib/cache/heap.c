@@ -217,28 +217,41 @@ gi_pool *gi_heap_take_limbo(gi_heap_group *group) {
     return limbo;
 }
 
-void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function) {
-    gi_pool *pool = gi_address_pool(block);
-    gi_block_fault fault = gi_pool_examine(pool, block);
-    if (gi_unlikely(fault != GI_BLOCK_OK)) {
-        block_fault(fault, pool, block, function);
+/* A pool with nothing taken leaves its heap. */
+static void leave(gi_heap *heap, gi_pool *pool, gi_pool **emptied) {
+    list_remove(heap, pool);
+    gi_counter_sub(&heap->pools, 1);
+    gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
+    if (gi_unlikely(gi_kinds[pool->kind].type_stable)) {
+        put_in_limbo(heap->group, pool);
+    } else {
+        pool->next = *emptied;
+        *emptied = pool;
     }
-    gi_pool_give(pool, block);
-    gi_counter_sub(&heap->taken, 1);
-    if (pool->taken == 0) {
-        list_remove(heap, pool);
-        gi_counter_sub(&heap->pools, 1);
-        gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
-        if (gi_unlikely(gi_kinds[pool->kind].type_stable)) {
-            put_in_limbo(heap->group, pool);
-        } else {
-            pool->next = *emptied;
-            *emptied = pool;
+}
+
+gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const char *function) {
+    gi_pool *pool = gi_address_pool(blocks);
+    gi_link *block = blocks, *last;
+    unsigned count = 0;
+    do {
+        gi_block_fault fault = gi_pool_examine(pool, block, count);
+        if (gi_unlikely(fault != GI_BLOCK_OK)) {
+            block_fault(fault, pool, block, function);
         }
+        count++;
+        last = block;
+        block = block->next;
+    } while ((uintptr_t)block - (uintptr_t)pool->memory < GI_POOL_SIZE);
+    gi_pool_give(pool, blocks, last, count);
+    gi_counter_sub(&heap->taken, count);
+    if (pool->taken == 0) {
+        leave(heap, pool, emptied);
     } else if (pool->full) {
         list_remove(heap, pool);
         list_add(heap, pool);
     }
+    return block;
 }
 
 void gi_heap_release_pools(gi_pool *emptied) {

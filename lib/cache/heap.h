@@ -96,10 +96,11 @@ gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *f
 gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class);
 /* (held) Puts it into the heap's lists. */
 void gi_heap_add_pool(gi_heap *heap, gi_pool *pool);
-/* (held) Gives a block back to its pool, which belongs to `heap`.  A pool with nothing taken leaves the heap and is put
-   in front of *emptied, or of the group's limbo if its kind is type-stable.  `function` is named if the block turns out
-   to be none. */
-void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function);
+/* (held) Gives the first block of a list back to its pool, which belongs to `heap`, and with it those behind it that
+   are in the same pool: as they hang together, so that only the last one is written.  Returns the rest.  A pool with
+   nothing taken leaves the heap and is put in front of *emptied, or of the group's limbo if its kind is type-stable.
+   `function` is named if a block turns out to be none. */
+gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const char *function);
 /* Gives emptied pools, or those of a limbo after a grace period, to the arena manager.  Not held. */
 void gi_heap_release_pools(gi_pool *emptied);
 /* The block is free already: found as it went back to its pool. */

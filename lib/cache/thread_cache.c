@@ -141,11 +141,11 @@ static gi_link *give_shared(gi_thread_cache *cache, gi_heap *heap, gi_link *bloc
     gi_link *adopted = NULL;
     gi_mutex_lock(&heap->mutex);
     while (blocks != NULL) {
-        gi_link *block = blocks;
-        blocks = block->next;
-        if (gi_likely(gi_load_relaxed(gi_address_word(block)) == shared)) { /* relaxed: under the mutex it stays so */
-            gi_heap_give(heap, block, &cache->emptied, function);
+        if (gi_likely(gi_load_relaxed(gi_address_word(blocks)) == shared)) { /* relaxed: under the mutex it stays so */
+            blocks = gi_heap_give(heap, blocks, &cache->emptied, function);
         } else {
+            gi_link *block = blocks;
+            blocks = block->next;
             block->next = adopted;
             adopted = block;
         }
@@ -167,16 +167,21 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
         gi_link *shared = NULL;
         while (blocks != NULL) {
             gi_link *block = blocks;
-            blocks = block->next;
             /* order(page-word): acquire; pairs with release in move_pool(). */
             uint32_t word = gi_load_acquire(gi_address_word(block)), number = gi_word_heap(word);
             if ((word ^ rest) << (32 - GI_WORD_HEAP_SHIFT) != 0 || number == 0) {
                 gi_heap_double_free(gi_address_pool(block), block, function); /* its pool has gone: it was free */
-            } else if (number == cache->own.number) {
-                gi_heap_give(&cache->own, block, &cache->emptied, function);
-            } else if (claimed != NULL && number == claimed->number) {
-                gi_heap_give(claimed, block, &cache->emptied, function);
-            } else if (number == group_shared->number) {
+            }
+            if (number == cache->own.number) {
+                blocks = gi_heap_give(&cache->own, block, &cache->emptied, function);
+                continue;
+            }
+            if (claimed != NULL && number == claimed->number) {
+                blocks = gi_heap_give(claimed, block, &cache->emptied, function);
+                continue;
+            }
+            blocks = block->next;
+            if (number == group_shared->number) {
                 block->next = shared;
                 shared = block;
             } else {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * os_memory.c [L2] - memory of the system: map, unmap, decommit, and the one reservation.
+ * os_memory.c [L2] - memory of the system: map, unmap, decommit, and the one gi_os_reserved.
  *   Locks   os.
  */
 #include "lib/os/os_memory.h"
@@ -28,7 +28,7 @@ static void *system_map(void *address, size_t size, int protection, int flags) {
 
 gi_os_calls gi_os = {.map = system_map, .unmap = munmap, .protect = mprotect, .advise = madvise};
 
-static gi_reservation reservation;
+gi_reservation gi_os_reserved;
 static gi_mutex os_mutex = GI_MUTEX_INIT(GI_RANK_OS);
 static char *meta_next, *meta_end; /* guarded by os_mutex */
 
@@ -89,17 +89,17 @@ static bool try_reserve(size_t size) {
     if (tail != 0) {
         gi_os_unmap(base + size, tail);
     }
-    reservation.pages = pages;
-    reservation.descriptors = base + words;
-    reservation.free_links = (uint32_t *)(void *)(base + words + descriptors);
-    reservation.slots = base + words + descriptors + links;
-    reservation.slot_count = (size_t)(base + size - reservation.slots) >> GI_ARENA_SHIFT;
-    reservation.base = base;
+    gi_os_reserved.pages = pages;
+    gi_os_reserved.descriptors = base + words;
+    gi_os_reserved.free_links = (uint32_t *)(void *)(base + words + descriptors);
+    gi_os_reserved.slots = base + words + descriptors + links;
+    gi_os_reserved.slot_count = (size_t)(base + size - gi_os_reserved.slots) >> GI_ARENA_SHIFT;
+    gi_os_reserved.base = base;
     return true;
 }
 
 void gi_os_reserve(size_t size) {
-    gi_assert(reservation.base == NULL);
+    gi_assert(gi_os_reserved.base == NULL);
     /* Under a limit on address space, leave most of it to the rest of the program. */
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur / 4 < size) {
@@ -112,34 +112,32 @@ void gi_os_reserve(size_t size) {
     }
 }
 
-const gi_reservation *gi_os_reservation(void) { return &reservation; }
-
 void *gi_os_slot_acquire(void) {
     gi_mutex_lock(&os_mutex);
     char *memory = NULL;
-    if (reservation.first_free != 0) {
-        uint32_t slot = reservation.first_free - 1;
-        reservation.first_free = reservation.free_links[slot];
-        memory = reservation.slots + ((size_t)slot << GI_ARENA_SHIFT);
-    } else if (reservation.fresh < reservation.slot_count) {
-        char *fresh = reservation.slots + (reservation.fresh << GI_ARENA_SHIFT);
-        size_t stride = reservation.slot_count - reservation.fresh;
+    if (gi_os_reserved.first_free != 0) {
+        uint32_t slot = gi_os_reserved.first_free - 1;
+        gi_os_reserved.first_free = gi_os_reserved.free_links[slot];
+        memory = gi_os_reserved.slots + ((size_t)slot << GI_ARENA_SHIFT);
+    } else if (gi_os_reserved.fresh < gi_os_reserved.slot_count) {
+        char *fresh = gi_os_reserved.slots + (gi_os_reserved.fresh << GI_ARENA_SHIFT);
+        size_t stride = gi_os_reserved.slot_count - gi_os_reserved.fresh;
         stride = stride < GI_COMMIT_STRIDE ? stride : GI_COMMIT_STRIDE;
-        if (reservation.fresh < reservation.committed) {
+        if (gi_os_reserved.fresh < gi_os_reserved.committed) {
             memory = fresh;
         } else if (gi_os.protect(fresh, stride << GI_ARENA_SHIFT, PROT_READ | PROT_WRITE) == 0) {
-            reservation.committed += stride;
+            gi_os_reserved.committed += stride;
             memory = fresh;
         }
-        reservation.fresh += memory != NULL;
+        gi_os_reserved.fresh += memory != NULL;
     }
     gi_mutex_unlock(&os_mutex);
     return memory;
 }
 
 bool gi_os_slot_release(void *memory) {
-    size_t offset = (size_t)((char *)memory - reservation.slots);
-    if (reservation.base == NULL || offset >> GI_ARENA_SHIFT >= reservation.slot_count) {
+    size_t offset = (size_t)((char *)memory - gi_os_reserved.slots);
+    if (gi_os_reserved.base == NULL || offset >> GI_ARENA_SHIFT >= gi_os_reserved.slot_count) {
         return false;
     }
     if (!gi_os_decommit(memory, GI_ARENA_SIZE)) {
@@ -147,15 +145,15 @@ bool gi_os_slot_release(void *memory) {
     }
     uint32_t slot = (uint32_t)(offset >> GI_ARENA_SHIFT);
     gi_mutex_lock(&os_mutex);
-    reservation.free_links[slot] = reservation.first_free;
-    reservation.first_free = slot + 1;
+    gi_os_reserved.free_links[slot] = gi_os_reserved.first_free;
+    gi_os_reserved.first_free = slot + 1;
     gi_mutex_unlock(&os_mutex);
     return true;
 }
 
 size_t gi_os_slots_used(void) {
     gi_mutex_lock(&os_mutex);
-    size_t used = reservation.fresh;
+    size_t used = gi_os_reserved.fresh;
     gi_mutex_unlock(&os_mutex);
     return used;
 }

@@ -49,15 +49,17 @@ typedef struct gi_reservation {
     char *slots;          /* constant: the first arena */
     size_t slot_count;    /* constant */
     uint32_t *free_links; /* guarded by os: next free slot + 1, one each */
-    size_t fresh;         /* guarded by os: slots handed out at least once are below */
-    size_t committed;     /* guarded by os: slots below are readable and writable */
-    uint32_t first_free;  /* guarded by os: + 1; 0: none */
+    /* What changes has a line of its own: all threads read what is above. */
+    _Alignas(GI_CACHE_LINE) size_t fresh; /* guarded by os: slots handed out at least once are below */
+    size_t committed;                     /* guarded by os: slots below are readable and writable */
+    uint32_t first_free;                  /* guarded by os: + 1; 0: none */
 } gi_reservation;
 
 /* Takes the reservation, of `size` bytes or less: halved until it fits, and none below GI_RESERVE_MIN.  Once. */
 void gi_os_reserve(size_t size);
 /* The reservation; its constant fields may be read by anyone after gi_os_reserve(). */
-const gi_reservation *gi_os_reservation(void);
+extern gi_reservation gi_os_reserved GI_INTERNAL;
+static inline const gi_reservation *gi_os_reservation(void) { return &gi_os_reserved; }
 
 /* A zeroed slot of GI_ARENA_SIZE, aligned to it, or NULL.  Any thread. */
 void *gi_os_slot_acquire(void);

@@ -106,16 +106,17 @@ static void a_pool_touches_nothing_but_links(void) {
                     after = link->next;
                     EXPECT_EQ((char *)link - pool.memory, next * size + untouched[i]);
                     EXPECT(gi_pool_block(&pool, link) == pool.memory + next * size);
-                    EXPECT_EQ(gi_pool_examine(&pool, link), GI_BLOCK_OK);
+                    EXPECT_EQ(gi_pool_examine(&pool, link, 0), GI_BLOCK_OK);
                     if (untouched[i] != 0) { /* the block itself is no link */
-                        EXPECT_EQ(gi_pool_examine(&pool, (gi_link *)(void *)(pool.memory + next * size)),
+                        EXPECT_EQ(gi_pool_examine(&pool, (gi_link *)(void *)(pool.memory + next * size), 0),
                                   GI_BLOCK_INTERIOR);
                     }
                 }
             }
             EXPECT_EQ(next, pool.capacity);
             for (size_t n = 0; n < next; n++) {
-                gi_pool_give(&pool, (gi_link *)(void *)(memory + n * size + untouched[i]));
+                gi_link *link = (gi_link *)(void *)(memory + n * size + untouched[i]);
+                gi_pool_give(&pool, link, link, 1);
             }
             EXPECT_EQ(gi_pool_check(&pool), 0);
             EXPECT_EQ(pool.taken, 0);

@@ -40,6 +40,8 @@ static gi_link *take(gi_pool *pool, uint32_t *count, bool *fresh) {
     return blocks;
 }
 
+static void give(gi_pool *pool, gi_link *block) { gi_pool_give(pool, block, block, 1); }
+
 /* --- carving ---------------------------------------------------------------------------------- */
 
 static void blocks_are_carved_once_and_in_order(void) {
@@ -105,8 +107,8 @@ static void what_came_back_is_taken_whole_and_newest_first(void) {
         }
         size_t given = taken / 2;
         for (size_t i = 0; i < given; i++) {
-            EXPECT_EQ(gi_pool_examine(&pool, blocks[2 * i]), GI_BLOCK_OK);
-            gi_pool_give(&pool, blocks[2 * i]);
+            EXPECT_EQ(gi_pool_examine(&pool, blocks[2 * i], 0), GI_BLOCK_OK);
+            give(&pool, blocks[2 * i]);
             EXPECT_EQ(pool.taken, taken - i - 1);
             EXPECT_EQ(pool.free_count, i + 1);
             EXPECT_EQ(gi_pool_check(&pool), 0);
@@ -142,7 +144,7 @@ static void a_full_pool_empties_and_fills_again(void) {
             }
             EXPECT_EQ(taken, pool.capacity);
             for (size_t i = 0; i < taken; i++) {
-                gi_pool_give(&pool, blocks[round == 1 ? taken - 1 - i : i]);
+                give(&pool, blocks[round == 1 ? taken - 1 - i : i]);
             }
             EXPECT_EQ(pool.taken, 0);
             EXPECT_EQ(pool.free_count, pool.capacity);
@@ -153,20 +155,26 @@ static void a_full_pool_empties_and_fills_again(void) {
 
 /* --- what is no block ------------------------------------------------------------------------- */
 
-/* Compares each offset with what plain division says. */
-static void expect_examined(const gi_pool *pool) {
+/* Compares each offset with what plain division says, after so many blocks of a list. */
+static void expect_examined_after(const gi_pool *pool, unsigned given) {
     size_t size = gi_class_size(pool->size_class);
     for (size_t offset = 0; offset < GI_POOL_SIZE; offset++) {
         gi_block_fault expected = offset % size != 0              ? GI_BLOCK_INTERIOR
                                   : offset / size >= pool->carved ? GI_BLOCK_NOT_CARVED
-                                  : pool->taken == 0              ? GI_BLOCK_NONE_TAKEN
+                                  : pool->taken <= given          ? GI_BLOCK_NONE_TAKEN
                                                                   : GI_BLOCK_OK;
-        gi_block_fault found = gi_pool_examine(pool, (const gi_link *)(const void *)(memory + offset));
+        gi_block_fault found = gi_pool_examine(pool, (const gi_link *)(const void *)(memory + offset), given);
         if (found != expected) {
             expect_failed(__FILE__, __LINE__, "class %u, %u carved, %u taken, offset %zu: %d, not %d", pool->size_class,
                           pool->carved, pool->taken, offset, (int)found, (int)expected);
         }
     }
+}
+
+static void expect_examined(const gi_pool *pool) {
+    expect_examined_after(pool, 0);
+    expect_examined_after(pool, 1);
+    expect_examined_after(pool, pool->taken);
 }
 
 static void every_offset_of_every_class_is_told_apart(void) {
@@ -179,7 +187,7 @@ static void every_offset_of_every_class_is_told_apart(void) {
         expect_examined(&pool);
         for (gi_link *next; some != NULL; some = next) {
             next = some->next;
-            gi_pool_give(&pool, some);
+            give(&pool, some);
         }
         expect_examined(&pool); /* carved, but none taken */
         while (gi_pool_has_free(&pool)) {
@@ -206,7 +214,7 @@ static gi_pool pool_with_three_free(unsigned size_class) {
         }
     }
     for (size_t i = 0; i < 3; i++) {
-        gi_pool_give(&pool, blocks[2 * i]);
+        give(&pool, blocks[2 * i]);
     }
     EXPECT(pool.carved < pool.capacity);
     EXPECT_EQ(gi_pool_check(&pool), 0);

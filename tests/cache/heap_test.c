@@ -77,10 +77,23 @@ static void take_pools(gi_heap *heap, gi_link **blocks, size_t pools) {
     EXPECT_EQ(count, pools * CAPACITY);
 }
 
-static void give(gi_heap *heap, gi_link *block) {
+/* All of a list, whose blocks are in pools of the heap. */
+static void give_list(gi_heap *heap, gi_link *blocks) {
     gi_pool *emptied = NULL;
-    gi_heap_give(heap, block, &emptied, FUNCTION);
+    while (blocks != NULL) {
+        blocks = gi_heap_give(heap, blocks, &emptied, FUNCTION);
+    }
     gi_heap_release_pools(emptied);
+}
+
+static void give_into(gi_heap *heap, gi_link *block, gi_pool **emptied) {
+    block->next = NULL;
+    EXPECT(gi_heap_give(heap, block, emptied, FUNCTION) == NULL);
+}
+
+static void give(gi_heap *heap, gi_link *block) {
+    block->next = NULL;
+    give_list(heap, block);
 }
 
 static void expect_counts(gi_heap *heap, uint64_t pools, uint64_t taken) {
@@ -231,13 +244,43 @@ static void pools_that_emptied_are_the_callers(void) {
     gi_pool *emptied = NULL;
     for (size_t i = 0; i < 3 * CAPACITY; i++) {
         EXPECT_EQ(i / CAPACITY, emptied == NULL ? 0 : emptied->next == NULL ? 1 : 2);
-        gi_heap_give(heap, blocks[i], &emptied, FUNCTION);
+        give_into(heap, blocks[i], &emptied);
     }
     EXPECT_EQ(get(&heap->pools), 0);
     EXPECT_EQ(get(&heap->taken), 0);
     gi_heap_release_pools(emptied);
     gi_heap_release_pools(NULL);
     expect_all_back();
+}
+
+/* What hangs together in one pool goes back as it hangs; the first block of another pool ends it. */
+static void a_list_goes_back_by_pools(void) {
+    static gi_link *blocks[2 * GI_POOL_SIZE / GI_ALIGNMENT];
+    gi_heap *heap = &heaps[0];
+    init();
+    take_pools(heap, blocks, 2);
+    gi_link **first = blocks, **second = blocks + CAPACITY;
+    first[4]->next = first[2];
+    first[2]->next = first[3];
+    first[3]->next = second[1];
+    second[1]->next = second[0];
+    second[0]->next = first[0];
+    first[0]->next = NULL;
+    gi_pool *emptied = NULL;
+    gi_link *rest = gi_heap_give(heap, first[4], &emptied, FUNCTION);
+    EXPECT(rest == second[1]);
+    expect_counts(heap, 2, 2 * CAPACITY - 3);
+    gi_pool *pool = gi_address_pool(first[0]);
+    EXPECT_EQ(pool->taken, CAPACITY - 3);
+    EXPECT(pool->free == first[4] && first[4]->next == first[2] && first[2]->next == first[3]);
+    EXPECT(first[3]->next == NULL);
+    rest = gi_heap_give(heap, rest, &emptied, FUNCTION);
+    EXPECT(rest == first[0]);
+    expect_counts(heap, 2, 2 * CAPACITY - 5);
+    EXPECT(gi_heap_give(heap, rest, &emptied, FUNCTION) == NULL);
+    EXPECT(pool->free == first[0] && first[0]->next == first[4]);
+    expect_counts(heap, 2, 2 * CAPACITY - 6);
+    EXPECT(emptied == NULL);
 }
 
 static void without_memory_there_is_no_pool(void) {
@@ -257,7 +300,7 @@ static void without_memory_there_is_no_pool(void) {
 static void give_shared(gi_link *block) {
     gi_pool *emptied = NULL;
     gi_mutex_lock(&gi_main_group.shared.mutex);
-    gi_heap_give(&gi_main_group.shared, block, &emptied, FUNCTION);
+    give_into(&gi_main_group.shared, block, &emptied);
     gi_mutex_unlock(&gi_main_group.shared.mutex);
     gi_heap_release_pools(emptied);
 }
@@ -412,7 +455,7 @@ static void give_what_is_shared(struct worker *self) {
     for (gi_link *block = self->kept, *next; block != NULL; block = next) {
         next = block->next;
         if (heap_of(block) == GI_HEAP_SHARED_NUMBER) {
-            gi_heap_give(&gi_main_group.shared, block, &emptied, FUNCTION);
+            give_into(&gi_main_group.shared, block, &emptied);
         } else {
             block->next = rest;
             rest = block;
@@ -488,14 +531,14 @@ static void give_the_inside_of_a_block(const void *arg) {
     (void)arg;
     gi_link *blocks;
     gi_heap *heap = heap_with_blocks(&blocks);
-    give(heap, (gi_link *)((char *)blocks + GI_ALIGNMENT));
+    give_list(heap, (gi_link *)((char *)blocks + GI_ALIGNMENT));
 }
 
 static void give_an_odd_address(const void *arg) {
     (void)arg;
     gi_link *blocks;
     gi_heap *heap = heap_with_blocks(&blocks);
-    give(heap, (gi_link *)((char *)blocks + 1));
+    give_list(heap, (gi_link *)((char *)blocks + 1));
 }
 
 static void give_what_is_past_the_last_block(const void *arg) {
@@ -513,9 +556,19 @@ static void give_a_block_twice(const void *arg) {
     take_pools(&heaps[0], blocks, 1);
     gi_pool *emptied = NULL;
     for (size_t i = 0; i < CAPACITY; i++) {
-        gi_heap_give(&heaps[0], blocks[i], &emptied, FUNCTION);
+        give_into(&heaps[0], blocks[i], &emptied);
     }
-    gi_heap_give(&heaps[0], blocks[0], &emptied, FUNCTION);
+    give_into(&heaps[0], blocks[0], &emptied);
+}
+
+/* Two frees, one after the other, make a ring of the list. */
+static void give_a_ring(const void *arg) {
+    (void)arg;
+    static gi_link *blocks[GI_POOL_SIZE / GI_ALIGNMENT];
+    init();
+    take_pools(&heaps[0], blocks, 1);
+    blocks[0]->next = blocks[0];
+    give_list(&heaps[0], blocks[0]);
 }
 
 static void report_a_double_free(const void *arg) {
@@ -551,7 +604,7 @@ static void the_check_finds_h1_in_a_pool(void) {
     partial->full = false;
     EXPECT_EQ(gi_heap_check_all(), 0);
     /* Something is free in it, but it stayed among the full ones. */
-    gi_pool_give(full, planted[0]);
+    gi_pool_give(full, planted[0], planted[0], 1);
     gi_counter_sub(&heap->taken, 1);
     EXPECT_BROKEN("H1", gi_heap_check_all());
 }
@@ -647,6 +700,7 @@ int main(void) {
         IN_CHILD(blocks_are_taken_and_given),
         IN_CHILD(a_full_pool_is_served_again_when_a_block_comes_back),
         IN_CHILD(pools_that_emptied_are_the_callers),
+        IN_CHILD(a_list_goes_back_by_pools),
         IN_CHILD(without_memory_there_is_no_pool),
         IN_CHILD(orphans_go_to_the_shared_heap_and_are_adopted),
         IN_CHILD(pools_of_all_classes_are_orphaned),
@@ -664,6 +718,9 @@ int main(void) {
         DIES(give_a_block_twice, FREE_TEXT("double free", "of 96 bytes",
                                            ", of which none is taken\n"
                                            "  do       free each block once\n")),
+        DIES(give_a_ring, FREE_TEXT("double free", "of 96 bytes",
+                                    ", of which none is taken\n"
+                                    "  do       free each block once\n")),
         DIES(report_a_double_free,
              "Fatal gilloc error: PyMem_Free: double free\n"
              "  domain   object\n"
