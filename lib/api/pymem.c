@@ -24,8 +24,22 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block); }
 
 /* One call, in tail position: the fast path needs no frame. */
 static __attribute__((noinline)) void *malloc_else(unsigned kind, PyMemAllocatorDomain domain, size_t size) {
-    void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);
+    void *block = size <= GI_SMALL_MAX ? gi_object_malloc_swap(kind, &gi_limits[kind], size)
+                                       : gi_object_malloc_large(&gi_limits[kind], size);
     return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);
+}
+
+static __attribute__((noinline)) void *calloc_else(unsigned kind, PyMemAllocatorDomain domain, size_t count,
+                                                   size_t size) {
+    size_t bytes = count * size; /* has been checked */
+    void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;
+    return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);
+}
+
+static __attribute__((noinline)) void free_else(unsigned kind, PyMemAllocatorDomain domain, void *block) {
+    if (!gi_object_free_large(&gi_limits[kind], block)) {
+        gi_domain_free(domain, block);
+    }
 }
 
 static inline void *malloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t size) {
@@ -39,12 +53,17 @@ static inline void *calloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t
         return NULL;
     }
     void *block = gi_object_calloc_fast(kind, &gi_limits[kind], bytes);
-    return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);
+    return gi_likely(block != NULL) ? block : calloc_else(kind, domain, count, size);
+}
+
+static inline void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void *block, size_t size) {
+    void *moved = gi_object_realloc_fast(kind, &gi_limits[kind], block, size);
+    return gi_likely(moved != NULL) ? moved : gi_domain_realloc(domain, block, size);
 }
 
 static inline void free_in(unsigned kind, PyMemAllocatorDomain domain, void *block) {
     if (gi_unlikely(!gi_object_free_fast(kind, &gi_limits[kind], block))) {
-        gi_domain_free(domain, block);
+        free_else(kind, domain, block);
     }
 }
 
@@ -52,7 +71,7 @@ void *PyMem_Malloc(size_t size) { return malloc_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM
 
 void *PyMem_Calloc(size_t count, size_t size) { return calloc_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM, count, size); }
 
-void *PyMem_Realloc(void *block, size_t size) { return gi_domain_realloc(PYMEM_DOMAIN_MEM, block, size); }
+void *PyMem_Realloc(void *block, size_t size) { return realloc_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM, block, size); }
 
 void PyMem_Free(void *block) { free_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM, block); }
 
@@ -60,7 +79,7 @@ void *PyObject_Malloc(size_t size) { return malloc_in(GI_KIND_OBJECT, PYMEM_DOMA
 
 void *PyObject_Calloc(size_t count, size_t size) { return calloc_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, count, size); }
 
-void *PyObject_Realloc(void *block, size_t size) { return gi_domain_realloc(PYMEM_DOMAIN_OBJ, block, size); }
+void *PyObject_Realloc(void *block, size_t size) { return realloc_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, block, size); }
 
 void PyObject_Free(void *block) { free_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, block); }
 

@@ -511,6 +511,7 @@ static bool change_lock(const void *arg) {
     }
     main_registry()->gil.outer = lock != NULL ? (gi_outer_lock){lock->ctx, lock->acquire, lock->release, lock->held}
                                               : (gi_outer_lock){NULL, NULL, NULL, NULL};
+    gi_domain_lock_is_theirs(lock != NULL);
     return true;
 }
 

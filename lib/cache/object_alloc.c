@@ -11,6 +11,7 @@
 
 #include "concurrency/check.h"
 #include "lib/arena/kind.h"
+#include "lib/os/raw_alloc.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -25,16 +26,21 @@ const gi_call_names gi_calls[GI_KINDS] = {
 
 #define NO_SIZE SIZE_MAX
 
-static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes) {
+static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large) {
     gi_store_relaxed(&limits->pages, pages); /* relaxed: see object_alloc.h */
     gi_store_relaxed(&limits->sizes, sizes); /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->large, large); /* relaxed: see object_alloc.h */
 }
 
-void gi_object_ready(void) { set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1); }
+void gi_object_ready(void) { set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0); }
 
-void gi_object_open(unsigned kind) { set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1); }
+void gi_object_open(unsigned kind, bool large) {
+    /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
+    uint64_t largest = large ? (uint64_t)PTRDIFF_MAX + 1 : 0;
+    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, largest);
+}
 
-void gi_object_close(unsigned kind) { set_limits(&gi_limits[kind], 0, 0); }
+void gi_object_close(unsigned kind) { set_limits(&gi_limits[kind], 0, 0, 0); }
 
 /* --- fatal errors ----------------------------------------------------------------------------- */
 
@@ -117,6 +123,9 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
 static size_t usable_size(uint32_t word, const void *block) {
     return word != GI_WORD_NO_ARENA ? gi_class_size(gi_word_class(word)) : gi_object_up.raw_usable_size(block);
 }
+
+/* Whether the block is a large one, for sure: no arena is anywhere near. */
+static inline bool is_large(const void *block) { return block != NULL && gi_address_word(block) == NULL; }
 
 /* --- links ------------------------------------------------------------------------------------ */
 
@@ -339,6 +348,41 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
     return usable_size(word, block);
 }
 
+/* --- the fast path of large blocks ------------------------------------------------------------ */
+
+/* What gi_object_require_attached() asks: with these limits there is no lock but ours. */
+static inline bool may_go_straight(const gi_thread_cache *cache, const gi_fast_limits *limits, size_t size) {
+    return gi_below_relaxed(size, &limits->large) && gi_cache_is_attached(cache);
+}
+
+void *gi_object_malloc_large(const gi_fast_limits *limits, size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = may_go_straight(cache, limits, size) ? gi_raw_malloc(NULL, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
+void *gi_object_calloc_large(const gi_fast_limits *limits, size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = may_go_straight(cache, limits, size) ? gi_raw_calloc(NULL, 1, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
+bool gi_object_free_large(const gi_fast_limits *limits, void *block) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (gi_unlikely(!may_go_straight(cache, limits, 0) || !is_large(block))) {
+        return false;
+    }
+    gi_counter_sub(&cache->large, 1);
+    gi_raw_free(NULL, block);
+    return true;
+}
+
 /* --- kinds that were made --------------------------------------------------------------------- */
 
 void *gi_object_malloc_kind(unsigned kind, size_t size) {
@@ -358,6 +402,34 @@ void gi_object_free_kind(unsigned kind, void *block) {
 }
 
 /* --- realloc ---------------------------------------------------------------------------------- */
+
+void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
+    uint64_t page = gi_address_page(base, block);
+    if (!gi_below_relaxed(page, &limits->pages)) {
+        if (block == NULL) {
+            return gi_object_malloc_fast(kind, limits, size);
+        }
+        bool straight = may_go_straight(cache, limits, size) && is_large(block);
+        return straight ? gi_raw_realloc(NULL, block, size) : NULL;
+    }
+    uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]),
+             offset = word ^ cache->tag[kind]; /* relaxed: same */
+    if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
+        return NULL;
+    }
+    size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
+    if (stays(kind, size, block_size)) {
+        return block;
+    }
+    void *moved = gi_object_malloc_fast(kind, limits, size);
+    if (gi_likely(moved != NULL)) {
+        memcpy(moved, block, size < block_size ? size : block_size);
+        gi_cache_keep(cache, kind, offset >> GI_WORD_CLASS_SHIFT, block, gi_calls[kind].realloc);
+    }
+    return moved;
+}
 
 void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     const char *function = gi_calls[kind].realloc;

@@ -24,6 +24,8 @@
 typedef struct gi_fast_limits {
     gi_atomic(uint64_t) sizes; /* requests below are small; 0: closed.  relaxed: see above */
     gi_atomic(uint64_t) pages; /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
+    gi_atomic(uint64_t) large; /* requests below that are not small go straight to the system's allocator; 0: the raw
+                                  domain has a hook, or a runtime's own lock is to be asked.  relaxed: see above */
 } gi_fast_limits;
 
 extern gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] GI_INTERNAL;
@@ -39,6 +41,12 @@ extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 
 /* The second half of the fast path: a small block after the bin's two lists have changed places, or NULL. */
 void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size);
+/* The fast path of large blocks, and of realloc, for the mem and object domains; NULL or false for the slow path.  The
+   system's refusal is for the slow path too. */
+void *gi_object_malloc_large(const gi_fast_limits *limits, size_t size);
+void *gi_object_calloc_large(const gi_fast_limits *limits, size_t size);
+bool gi_object_free_large(const gi_fast_limits *limits, void *block);
+void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 /* A kind that was made, with links where its kind says: the whole calls; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_kind(unsigned kind, size_t size);
 void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size);
@@ -63,8 +71,8 @@ void gi_object_retire_raw(gi_thread_cache *cache, void *block);
 
 /* The library is ready: sets gi_open_limits. */
 void gi_object_ready(void);
-/* Opens or closes the fast path of a kind. */
-void gi_object_open(unsigned kind);
+/* Opens or closes the fast path of a kind; `large`: that of its large blocks too. */
+void gi_object_open(unsigned kind, bool large);
 void gi_object_close(unsigned kind);
 
 /* Dies unless this thread is attached (and, with a runtime's own lock, holds it); a thread of such a runtime that holds

@@ -21,8 +21,9 @@ typedef struct table {
 
 static gi_atomic(const table *) installed[GI_DOMAINS]; /* atomic, order(domain-table); NULL: the default one */
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
-static table *tables; /* guarded by domain_mutex */
-static bool ready;    /* guarded by domain_mutex */
+static table *tables;       /* guarded by domain_mutex */
+static bool ready;          /* guarded by domain_mutex */
+static bool lock_is_theirs; /* guarded by domain_mutex: a runtime's own lock is to be asked */
 
 /* --- default allocators, in the form of a table ----------------------------------------------- */
 
@@ -118,12 +119,18 @@ static const table *find_table_locked(const PyMemAllocatorEx *allocator) {
     return made;
 }
 
-/* The fast path of a domain is open while it has its default allocator and the library is ready. */
-static void set_open_locked(PyMemAllocatorDomain domain) {
-    if (domain != PYMEM_DOMAIN_RAW) {
-        unsigned kind = domain == PYMEM_DOMAIN_MEM ? GI_KIND_MEM : GI_KIND_OBJECT;
-        if (ready && gi_load_relaxed(&installed[domain]) == NULL) { /* relaxed: under domain_mutex */
-            gi_object_open(kind);
+static bool is_default_locked(PyMemAllocatorDomain domain) {
+    return gi_load_relaxed(&installed[domain]) == NULL; /* relaxed: under domain_mutex */
+}
+
+/* The fast path of a domain is open while it has its default allocator and the library is ready; that of its large
+   blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be asked
+   about. */
+static void set_open_locked(void) {
+    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !lock_is_theirs;
+    for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
+        if (ready && is_default_locked(kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ)) {
+            gi_object_open(kind, large);
         } else {
             gi_object_close(kind);
         }
@@ -155,7 +162,7 @@ void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocato
     }
     /* order(domain-table): release; pairs with acquire in current(). */
     gi_store_release(&installed[domain], made);
-    set_open_locked(domain);
+    set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }
 
@@ -165,8 +172,14 @@ void gi_domain_ready(void) {
     gi_mutex_lock(&domain_mutex);
     ready = true;
     gi_object_ready();
-    set_open_locked(PYMEM_DOMAIN_MEM);
-    set_open_locked(PYMEM_DOMAIN_OBJ);
+    set_open_locked();
+    gi_mutex_unlock(&domain_mutex);
+}
+
+void gi_domain_lock_is_theirs(bool theirs) {
+    gi_mutex_lock(&domain_mutex);
+    lock_is_theirs = theirs;
+    set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }
 

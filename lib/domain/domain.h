@@ -33,6 +33,8 @@ void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocato
 
 /* The library is ready: opens the fast path of each domain that has its default allocator. */
 void gi_domain_ready(void);
+/* Whether a runtime's own lock takes the place of ours: large blocks are then for the slow path, which asks it. */
+void gi_domain_lock_is_theirs(bool theirs);
 
 void gi_domain_before_fork(void);
 void gi_domain_after_fork(void);

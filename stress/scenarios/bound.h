@@ -12,8 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "stress/sanitizer.h"
+
 /* What a sanitizer keeps is its own, and a hostile build has other bounds. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(GI_HOSTILE)
+#if UNDER_TSAN || UNDER_ASAN || defined(GI_HOSTILE)
 #define BOUND_IS_JUDGED 0
 #else
 #define BOUND_IS_JUDGED 1

@@ -7,10 +7,11 @@
 #ifndef STRESS_SCENARIOS_CONTENDER_H
 #define STRESS_SCENARIOS_CONTENDER_H
 
+#include "stress/sanitizer.h"
 #include "stress/scenarios/heap.h"
 
 /* A sanitizer's malloc() cannot be replaced. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if UNDER_TSAN || UNDER_ASAN
 #define CONTENDER_CAN_PRELOAD 0
 #else
 #define CONTENDER_CAN_PRELOAD 1

@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "stress/sanitizer.h"
 #include "stress/torture/offspring.h"
 #include "stress/torture/scenario.h"
 
@@ -17,7 +18,7 @@
 
 /* AddressSanitizer's malloc, unlike the system's, does not take its locks for a fork: nobody may make a thread state,
    which is memory of it, while detached. */
-#if defined(__SANITIZE_ADDRESS__)
+#if UNDER_ASAN
 #define STATES_COME_AND_GO 0
 #else
 #define STATES_COME_AND_GO 1

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "stress/exchange.h"
+#include "stress/sanitizer.h"
 #include "stress/torture/ledger.h"
 #include "stress/torture/offspring.h"
 #include "stress/torture/scenario.h"
@@ -20,7 +21,7 @@
 #define BLOCKS 64
 
 /* A fork needs that nobody makes a thread, or a thread state, meanwhile (forks.c). */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if UNDER_ASAN || UNDER_TSAN
 #define FORKS 0
 #else
 #define FORKS 1

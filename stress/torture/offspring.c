@@ -15,13 +15,14 @@
 #include <unistd.h>
 
 #include "stress/block.h"
+#include "stress/sanitizer.h"
 
 #define THREADS 2
 #define BLOCKS 200
 #define HANGS_AFTER 100 /* seconds: a child that hangs is ended, and told by its signal */
 
 /* ThreadSanitizer ends a process that starts a thread after the fork of one that had threads. */
-#if defined(__SANITIZE_THREAD__)
+#if UNDER_TSAN
 #define STARTS_THREADS 0
 #else
 #define STARTS_THREADS 1

@@ -35,9 +35,16 @@ static void each_size_has_its_bin(void) {
     }
 }
 
-static void expect_limits(const gi_fast_limits *limits, uint64_t sizes, uint64_t pages) {
-    EXPECT_EQ(gi_load_relaxed(&limits->sizes), sizes);
-    EXPECT_EQ(gi_load_relaxed(&limits->pages), pages);
+static void expect_shut(const gi_fast_limits *limits) {
+    EXPECT_EQ(gi_load_relaxed(&limits->sizes), 0);
+    EXPECT_EQ(gi_load_relaxed(&limits->pages), 0);
+    EXPECT_EQ(gi_load_relaxed(&limits->large), 0);
+}
+
+static void expect_open(const gi_fast_limits *limits, bool large) {
+    EXPECT_EQ(gi_load_relaxed(&limits->sizes), GI_SMALL_MAX + 1);
+    EXPECT_EQ(gi_load_relaxed(&limits->pages), gi_address_map_pages());
+    EXPECT_EQ(gi_load_relaxed(&limits->large), large ? (uint64_t)PY_SSIZE_T_MAX + 1 : 0);
 }
 
 static void expect_fast_path_shut(unsigned kind, void *block) {
@@ -48,23 +55,28 @@ static void expect_fast_path_shut(unsigned kind, void *block) {
         EXPECT(gi_object_calloc_fast(kind, &gi_limits[kind], size) == NULL);
         EXPECT(gi_object_malloc_swap(kind, &gi_limits[kind], size) == NULL);
     }
+    EXPECT(gi_object_malloc_large(&gi_limits[kind], 1000) == NULL);
+    EXPECT(gi_object_calloc_large(&gi_limits[kind], 1000) == NULL);
+    EXPECT(gi_object_realloc_fast(kind, &gi_limits[kind], block, 32) == NULL);
+    EXPECT(gi_object_realloc_fast(kind, &gi_limits[kind], NULL, 32) == NULL);
     EXPECT(!gi_object_free_fast(kind, &gi_limits[kind], block));
+    EXPECT(!gi_object_free_large(&gi_limits[kind], &bin)); /* nor is it looked at */
     EXPECT_EQ(bin->room, room);
 }
 
 static void domains_open_and_close(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
-        expect_limits(&gi_limits[kind], GI_SMALL_MAX + 1, gi_address_map_pages());
-        expect_limits(&gi_open_limits, GI_SMALL_MAX + 1, gi_address_map_pages());
+        expect_open(&gi_limits[kind], true);
+        expect_open(&gi_open_limits, false);
         void *block = gi_object_malloc_slow(kind, 32), *other = gi_object_malloc_slow(kind, 32);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], other)); /* so that both lists have something */
         gi_object_close(kind);
-        expect_limits(&gi_limits[kind], 0, 0);
-        expect_limits(&gi_limits[!kind], GI_SMALL_MAX + 1, gi_address_map_pages());
+        expect_shut(&gi_limits[kind]);
+        expect_open(&gi_limits[!kind], true);
         expect_fast_path_shut(kind, block);
-        gi_object_open(kind);
-        expect_limits(&gi_limits[kind], GI_SMALL_MAX + 1, gi_address_map_pages());
+        gi_object_open(kind, true);
+        expect_open(&gi_limits[kind], true);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], block));
     }
     EXPECT_EQ(gilloc_allocated_blocks(), 0);
@@ -94,18 +106,18 @@ static void a_detached_thread_never_takes_it(void) {
 /* A domain that is closed before first use stays closed; one that was never touched opens at it. */
 static void domains_are_closed_before_first_use(void) {
     for (unsigned kind = 0; kind < DOMAIN_KINDS; kind++) {
-        expect_limits(&gi_limits[kind], 0, 0);
+        expect_shut(&gi_limits[kind]);
     }
-    expect_limits(&gi_open_limits, 0, 0);
+    expect_shut(&gi_open_limits);
     PyMemAllocatorEx words, others;
     PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &words);
     PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &others);
     PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &others); /* another one */
     PyGILState_STATE was = PyGILState_Ensure();
-    expect_limits(&gi_limits[GI_KIND_MEM], 0, 0);
-    expect_limits(&gi_limits[GI_KIND_OBJECT], GI_SMALL_MAX + 1, gi_address_map_pages());
+    expect_shut(&gi_limits[GI_KIND_MEM]);
+    expect_open(&gi_limits[GI_KIND_OBJECT], true);
     PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &words);
-    expect_limits(&gi_limits[GI_KIND_MEM], GI_SMALL_MAX + 1, gi_address_map_pages());
+    expect_open(&gi_limits[GI_KIND_MEM], true);
     PyGILState_Release(was);
 }
 

@@ -6,23 +6,7 @@
 #ifndef TESTS_SUPPORT_SANITIZER_H
 #define TESTS_SUPPORT_SANITIZER_H
 
-#if defined(__has_feature)
-#define SANITIZER_FEATURE_(name) __has_feature(name)
-#else
-#define SANITIZER_FEATURE_(name) 0
-#endif
-
-#if defined(__SANITIZE_THREAD__) || SANITIZER_FEATURE_(thread_sanitizer)
-#define UNDER_TSAN 1
-#else
-#define UNDER_TSAN 0
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || SANITIZER_FEATURE_(address_sanitizer)
-#define UNDER_ASAN 1
-#else
-#define UNDER_ASAN 0
-#endif
+#include "stress/sanitizer.h"
 
 #ifdef GI_HOSTILE
 #define UNDER_HOSTILE 1
