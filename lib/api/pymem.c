@@ -22,38 +22,46 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block); }
 
 /* --- mem and object --------------------------------------------------------------------------- */
 
-/* One call, in tail position: the fast path needs no frame. */
-static __attribute__((noinline)) void *malloc_else(unsigned kind, PyMemAllocatorDomain domain, size_t size) {
-    void *block = size <= GI_SMALL_MAX ? gi_object_malloc_swap(kind, &gi_limits[kind], size)
-                                       : gi_object_malloc_large(&gi_limits[kind], size);
-    return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);
-}
-
-static __attribute__((noinline)) void *calloc_else(unsigned kind, PyMemAllocatorDomain domain, size_t count,
-                                                   size_t size) {
-    size_t bytes = count * size; /* has been checked */
-    void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;
-    return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);
-}
-
-static __attribute__((noinline)) void free_else(unsigned kind, PyMemAllocatorDomain domain, void *block) {
-    if (!gi_object_free_large(&gi_limits[kind], block)) {
-        gi_domain_free(domain, block);
+/* What the fast path does not do is one call, in tail position, so that it needs no frame itself; each domain has calls
+   of its own, so that there are no more arguments to pass on. */
+#define ELSE(name, kind, domain)                                                                     \
+    static __attribute__((noinline)) void *name##_malloc_small(size_t size) {                        \
+        void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                           \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                    \
+    }                                                                                                \
+    static __attribute__((noinline)) void *name##_malloc_large(size_t size) {                        \
+        void *block = gi_object_malloc_large(&gi_limits[kind], size);                                \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                    \
+    }                                                                                                \
+    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size) {           \
+        size_t bytes = count * size; /* has been checked */                                          \
+        void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL; \
+        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);             \
+    }                                                                                                \
+    static __attribute__((noinline)) void name##_free_else(void *block) {                            \
+        if (gi_unlikely(!gi_object_free_large(&gi_limits[kind], block))) {                           \
+            gi_domain_free(domain, block);                                                           \
+        }                                                                                            \
     }
-}
 
-static inline void *malloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t size) {
+ELSE(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)
+ELSE(object, GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ)
+
+static inline void *malloc_in(unsigned kind, size_t size, void *(*small)(size_t), void *(*large)(size_t)) {
     void *block = gi_object_malloc_fast(kind, &gi_limits[kind], size);
-    return gi_likely(block != NULL) ? block : malloc_else(kind, domain, size);
+    if (gi_likely(block != NULL)) {
+        return block;
+    }
+    return size <= GI_SMALL_MAX ? small(size) : large(size);
 }
 
-static inline void *calloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t count, size_t size) {
+static inline void *calloc_in(unsigned kind, size_t count, size_t size, void *(*other)(size_t, size_t)) {
     size_t bytes;
     if (gi_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
         return NULL;
     }
     void *block = gi_object_calloc_fast(kind, &gi_limits[kind], bytes);
-    return gi_likely(block != NULL) ? block : calloc_else(kind, domain, count, size);
+    return gi_likely(block != NULL) ? block : other(count, size);
 }
 
 static inline void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void *block, size_t size) {
@@ -61,27 +69,27 @@ static inline void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void 
     return gi_likely(moved != NULL) ? moved : gi_domain_realloc(domain, block, size);
 }
 
-static inline void free_in(unsigned kind, PyMemAllocatorDomain domain, void *block) {
+static inline void free_in(unsigned kind, void *block, void (*other)(void *)) {
     if (gi_unlikely(!gi_object_free_fast(kind, &gi_limits[kind], block))) {
-        free_else(kind, domain, block);
+        other(block);
     }
 }
 
-void *PyMem_Malloc(size_t size) { return malloc_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM, size); }
+void *PyMem_Malloc(size_t size) { return malloc_in(GI_KIND_MEM, size, mem_malloc_small, mem_malloc_large); }
 
-void *PyMem_Calloc(size_t count, size_t size) { return calloc_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM, count, size); }
+void *PyMem_Calloc(size_t count, size_t size) { return calloc_in(GI_KIND_MEM, count, size, mem_calloc_else); }
 
 void *PyMem_Realloc(void *block, size_t size) { return realloc_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM, block, size); }
 
-void PyMem_Free(void *block) { free_in(GI_KIND_MEM, PYMEM_DOMAIN_MEM, block); }
+void PyMem_Free(void *block) { free_in(GI_KIND_MEM, block, mem_free_else); }
 
-void *PyObject_Malloc(size_t size) { return malloc_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, size); }
+void *PyObject_Malloc(size_t size) { return malloc_in(GI_KIND_OBJECT, size, object_malloc_small, object_malloc_large); }
 
-void *PyObject_Calloc(size_t count, size_t size) { return calloc_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, count, size); }
+void *PyObject_Calloc(size_t count, size_t size) { return calloc_in(GI_KIND_OBJECT, count, size, object_calloc_else); }
 
 void *PyObject_Realloc(void *block, size_t size) { return realloc_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, block, size); }
 
-void PyObject_Free(void *block) { free_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, block); }
+void PyObject_Free(void *block) { free_in(GI_KIND_OBJECT, block, object_free_else); }
 
 /* --- allocators ------------------------------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ typedef gi_atomic(gi_window *) window_slot; /* atomic, order(window) */
 _Static_assert(sizeof(gi_page_word) == GI_PAGE_WORD_SIZE, "the reservation has room for the words");
 
 gi_atomic(uint64_t) gi_address_base;
+gi_atomic(uint32_t) gi_address_outside;
 
 static gi_atomic(window_slot *) windows; /* atomic, order(window); NULL until an arena lies outside the reservation */
 static gi_mutex map_mutex = GI_MUTEX_INIT(GI_RANK_ADDRESS_MAP);
@@ -66,6 +67,7 @@ bool gi_address_map_cover(const void *memory, size_t size) {
     }
     bool covered = true;
     gi_mutex_lock(&map_mutex);
+    gi_store_relaxed(&gi_address_outside, 1);       /* relaxed: see its declaration */
     window_slot *slots = gi_load_relaxed(&windows); /* relaxed: only holders of map_mutex write it */
     if (slots == NULL) {
         slots = gi_os_map(WINDOWS * sizeof(window_slot));

@@ -71,6 +71,10 @@ static inline uint64_t gi_address_page(uintptr_t base, const void *address) {
 }
 static inline gi_page_word *gi_address_words(uintptr_t base) { return (gi_page_word *)base; }
 
+/* Whether an arena has ever been outside the reservation.  relaxed: whoever has a block of one got it from somebody who
+   saw it. */
+extern gi_atomic(uint32_t) gi_address_outside GI_INTERNAL;
+
 /* What the next two say of an address that is not in the reservation. */
 gi_page_word *gi_address_word_outside(const void *address);
 gi_pool *gi_address_pool_outside(const void *address);

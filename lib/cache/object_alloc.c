@@ -11,7 +11,6 @@
 
 #include "concurrency/check.h"
 #include "lib/arena/kind.h"
-#include "lib/os/raw_alloc.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -123,9 +122,6 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
 static size_t usable_size(uint32_t word, const void *block) {
     return word != GI_WORD_NO_ARENA ? gi_class_size(gi_word_class(word)) : gi_object_up.raw_usable_size(block);
 }
-
-/* Whether the block is a large one, for sure: no arena is anywhere near. */
-static inline bool is_large(const void *block) { return block != NULL && gi_address_word(block) == NULL; }
 
 /* --- links ------------------------------------------------------------------------------------ */
 
@@ -348,41 +344,6 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
     return usable_size(word, block);
 }
 
-/* --- the fast path of large blocks ------------------------------------------------------------ */
-
-/* What gi_object_require_attached() asks: with these limits there is no lock but ours. */
-static inline bool may_go_straight(const gi_thread_cache *cache, const gi_fast_limits *limits, size_t size) {
-    return gi_below_relaxed(size, &limits->large) && gi_cache_is_attached(cache);
-}
-
-void *gi_object_malloc_large(const gi_fast_limits *limits, size_t size) {
-    gi_thread_cache *cache = gi_current_cache;
-    void *block = may_go_straight(cache, limits, size) ? gi_raw_malloc(NULL, size) : NULL;
-    if (gi_likely(block != NULL)) {
-        gi_counter_add(&cache->large, 1);
-    }
-    return block;
-}
-
-void *gi_object_calloc_large(const gi_fast_limits *limits, size_t size) {
-    gi_thread_cache *cache = gi_current_cache;
-    void *block = may_go_straight(cache, limits, size) ? gi_raw_calloc(NULL, 1, size) : NULL;
-    if (gi_likely(block != NULL)) {
-        gi_counter_add(&cache->large, 1);
-    }
-    return block;
-}
-
-bool gi_object_free_large(const gi_fast_limits *limits, void *block) {
-    gi_thread_cache *cache = gi_current_cache;
-    if (gi_unlikely(!may_go_straight(cache, limits, 0) || !is_large(block))) {
-        return false;
-    }
-    gi_counter_sub(&cache->large, 1);
-    gi_raw_free(NULL, block);
-    return true;
-}
-
 /* --- kinds that were made --------------------------------------------------------------------- */
 
 void *gi_object_malloc_kind(unsigned kind, size_t size) {
@@ -411,11 +372,10 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
         if (block == NULL) {
             return gi_object_malloc_fast(kind, limits, size);
         }
-        bool straight = may_go_straight(cache, limits, size) && is_large(block);
+        bool straight = gi_object_is_straight(cache, limits, size) && gi_object_is_large(block);
         return straight ? gi_raw_realloc(NULL, block, size) : NULL;
     }
-    uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]),
-             offset = word ^ cache->tag[kind]; /* relaxed: same */
+    uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
     if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
         return NULL;
     }

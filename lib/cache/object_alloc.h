@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "lib/cache/thread_cache.h"
+#include "lib/os/raw_alloc.h"
 
 /* What a domain's fast path may serve; one line, read by every call and written when a domain is opened or closed. */
 typedef struct gi_fast_limits {
@@ -41,11 +42,7 @@ extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 
 /* The second half of the fast path: a small block after the bin's two lists have changed places, or NULL. */
 void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size);
-/* The fast path of large blocks, and of realloc, for the mem and object domains; NULL or false for the slow path.  The
-   system's refusal is for the slow path too. */
-void *gi_object_malloc_large(const gi_fast_limits *limits, size_t size);
-void *gi_object_calloc_large(const gi_fast_limits *limits, size_t size);
-bool gi_object_free_large(const gi_fast_limits *limits, void *block);
+/* The fast path of realloc, for the mem and object domains; NULL for the slow path. */
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 /* A kind that was made, with links where its kind says: the whole calls; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_kind(unsigned kind, size_t size);
@@ -181,6 +178,53 @@ static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limi
     gi_assert(link != NULL); /* page 0 is not in the reservation */
     link->next = bin->free;
     bin->free = link;
+    return true;
+}
+
+/* --- fast path of large blocks ---------------------------------------------------------------- */
+
+/* For the mem and object domains.  NULL or false are for the slow path, the system's refusal too. */
+
+/* What gi_object_require_attached() asks: with these limits there is no lock but ours. */
+static inline bool gi_object_is_straight(const gi_thread_cache *cache, const gi_fast_limits *limits, size_t size) {
+    return gi_below_relaxed(size, &limits->large) && gi_cache_is_attached(cache);
+}
+
+/* Whether the block is a large one, for sure: it is not in the reservation, and no arena is anywhere else.  Not by the
+   limits, which may be 0 when a block is looked at and no more when the domain is. */
+static inline bool gi_object_is_large(const void *block) {
+    const gi_reservation *reservation = gi_os_reservation();
+    return gi_address_page((uintptr_t)reservation->base, block) >= reservation->pages && block != NULL &&
+           gi_load_relaxed(&gi_address_outside) == 0; /* relaxed: address_map.h */
+}
+
+static inline void *gi_object_malloc_large(const gi_fast_limits *limits, size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (gi_unlikely(!gi_object_is_straight(cache, limits, size))) {
+        return NULL;
+    }
+    void *block = gi_raw_malloc(NULL, size);
+    gi_counter_add(&cache->large, block != NULL);
+    return block;
+}
+
+static inline void *gi_object_calloc_large(const gi_fast_limits *limits, size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (gi_unlikely(!gi_object_is_straight(cache, limits, size))) {
+        return NULL;
+    }
+    void *block = gi_raw_calloc(NULL, 1, size);
+    gi_counter_add(&cache->large, block != NULL);
+    return block;
+}
+
+static inline bool gi_object_free_large(const gi_fast_limits *limits, void *block) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (gi_unlikely(!gi_object_is_straight(cache, limits, 0) || !gi_object_is_large(block))) {
+        return false;
+    }
+    gi_counter_sub(&cache->large, 1);
+    gi_raw_free(NULL, block);
     return true;
 }
 
