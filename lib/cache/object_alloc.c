@@ -380,7 +380,9 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
         return NULL;
     }
     size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
-    if (stays(kind, size, block_size)) {
+    /* stays(), of a kind whose blocks begin with their link. */
+    size_t served = size != 0 ? size : 1;
+    if (served <= block_size && (block_size - served < GI_ALIGNMENT || 4 * served > 3 * block_size)) {
         return block;
     }
     void *moved = gi_object_malloc_fast(kind, limits, size);
