@@ -64,17 +64,31 @@ void gilloc_set_switch_interval(unsigned long microseconds) {
     }
 }
 
-void gilloc_safepoint(void) {
-    PyThreadState *state = gi_runtime_current_or_attach();
-    if (gi_unlikely(state == NULL)) {
-        die_detached("gilloc_safepoint");
-    }
-    gi_store_relaxed(&state->thread.where, __builtin_return_address(0));
+static inline void safepoint(PyThreadState *state, const void *where) {
+    gi_store_relaxed(&state->thread.where, where);
     uint32_t asked = gi_load_relaxed(&state->thread.asked.bits); /* relaxed: hints */
     bool quiet = !gi_world_is_free() || (gi_rcu_is_quiet(state->thread.reader) && state->cache.remote_pending == 0);
     if (gi_unlikely(asked != 0 || !quiet)) {
         gi_runtime_safepoint_slow(state);
     }
+}
+
+/* A thread without a state, which may hold a runtime's own lock. */
+static __attribute__((noinline)) void safepoint_first(const void *where) {
+    PyThreadState *state = gi_runtime_attach_itself();
+    if (gi_unlikely(state == NULL)) {
+        die_detached("gilloc_safepoint");
+    }
+    safepoint(state, where);
+}
+
+void gilloc_safepoint(void) {
+    PyThreadState *state = gi_runtime_current();
+    if (gi_unlikely(state == NULL)) {
+        safepoint_first(__builtin_return_address(0));
+        return;
+    }
+    safepoint(state, __builtin_return_address(0));
 }
 
 /* --- deferred frees --------------------------------------------------------------------------- */
