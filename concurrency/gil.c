@@ -110,6 +110,16 @@ static void queue_changed_locked(gi_gil *gil) {
     gi_store_relaxed(&gil->ripe_at, ripe_at);
 }
 
+/* Tells `waiter`, which spins no more then: another one may.  True if it must be woken. */
+static bool tell_locked(gi_gil *gil, struct gi_waiter *waiter, uint32_t signal) {
+    struct gi_waiter *spinner = waiter;
+    if (gi_load_relaxed(&gil->spinner) == waiter) { /* relaxed: it is only compared, as below */
+        gi_cas_relaxed(&gil->spinner, &spinner, NULL);
+    }
+    /* order(lock): release; pairs with acquire in wait_turn(). */
+    return gi_exchange_acq_rel(&waiter->signal, signal) == SLEEPING;
+}
+
 /* Gives the lock, which the caller holds, to `waiter`.  True if it must be woken. */
 static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
     list_remove(waiter);
@@ -122,8 +132,7 @@ static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
     gi_store_release(&gil->holder, waiter->asked);
     gi_counter_add(&gil->takes, 1);
     gi_counter_add(&gil->handoffs, 1);
-    /* order(lock): release; pairs with acquire in wait_turn(). */
-    return gi_exchange_acq_rel(&waiter->signal, GRANTED) == SLEEPING;
+    return tell_locked(gil, waiter, GRANTED);
 }
 
 /* --- waiting ---------------------------------------------------------------------------------- */
@@ -184,19 +193,19 @@ static bool compete(gi_gil *gil, struct gi_waiter *self) {
     }
 }
 
-/* Spins for a short time in the hope of a signal; at most one waiter of a lock does. */
+/* Spins for a short time in the hope of a signal; at most one waiter of a lock does, besides one that has been told. */
 static void spin(gi_gil *gil, struct gi_waiter *self, uint64_t until) {
-    if (!may_spin()) {
+    struct gi_waiter *spinner = NULL;
+    if (!may_spin() || !gi_cas_relaxed(&gil->spinner, &spinner, self)) { /* relaxed: it is only compared */
         return;
     }
-    if (gi_fetch_add_relaxed(&gil->spinners, 1) == 0) {
-        do {
-            for (int i = 0; i < SPIN_PAUSES; i++) {
-                gi_pause();
-            }
-        } while (gi_load_relaxed(&self->signal) == SPINNING && now_ns() < until); /* relaxed: a hint */
-    }
-    gi_fetch_sub_relaxed(&gil->spinners, 1);
+    do {
+        for (int i = 0; i < SPIN_PAUSES && gi_load_relaxed(&self->signal) == SPINNING; i++) { /* relaxed: a hint */
+            gi_pause();
+        }
+    } while (gi_load_relaxed(&self->signal) == SPINNING && now_ns() < until); /* relaxed: a hint */
+    spinner = self;
+    gi_cas_relaxed(&gil->spinner, &spinner, NULL); /* relaxed: as above; whoever told it has done so */
 }
 
 /* Waits, queued, until the lock is this thread's. */
@@ -204,9 +213,10 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_
     uint64_t interval = gi_load_relaxed(&gil->interval_ns);
     uint64_t late_at = late != NULL ? late->at : UINT64_MAX;
     uint64_t ask_at = self->since + (early && interval > EARLY_TENURE_NS ? EARLY_TENURE_NS : interval);
-    bool spun = false;
+    int spins = 1; /* now, and once when the holder has been asked: at a safepoint it answers at once */
+    bool asked = false;
     for (;;) {
-        /* order(lock): acquire; pairs with release in grant_locked(). */
+        /* order(lock): acquire; pairs with release in tell_locked(). */
         uint32_t signal = gi_load_acquire(&self->signal);
         if (signal == GRANTED || (signal == COMPETE && compete(gil, self))) {
             return;
@@ -218,13 +228,17 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_
         if (now >= ask_at) {
             ask_holder(gil);
             ask_at = now + (early && interval > EARLY_RETRY_NS ? EARLY_RETRY_NS : interval);
+            spins += asked ? 0 : 1;
+            asked = true;
         }
         if (late != NULL && now >= late_at) {
             late->report(late->arg);
             late_at = UINT64_MAX;
         }
-        if (!spun) {
-            spun = true;
+        if (spins > 0) {
+            uint32_t was = SLEEPING;
+            gi_cas_relaxed(&self->signal, &was, SPINNING); /* relaxed: a word to the waker */
+            spins--;
             spin(gil, self, now + SPIN_NS);
             continue;
         }
@@ -327,8 +341,7 @@ void gi_gil_drop_slow(gi_gil *gil) {
         uint32_t before = gi_fetch_and_release(&gil->state, ~(uint32_t)GI_GIL_HELD);
         if (next != NULL && (before & GI_GIL_WOKEN) == 0) {
             gi_fetch_or_relaxed(&gil->state, GI_GIL_WOKEN); /* relaxed: under queue */
-            /* order(lock): release; pairs with acquire in wait_turn(). */
-            wake = gi_exchange_acq_rel(&next->signal, COMPETE) == SLEEPING ? &next->signal : NULL;
+            wake = tell_locked(gil, next, COMPETE) ? &next->signal : NULL;
         }
     }
     gi_mutex_unlock(&gil->queue);
@@ -371,6 +384,6 @@ void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
     gi_store_relaxed(&gil->state, asked != NULL ? GI_GIL_HELD : 0); /* relaxed: the child has one thread */
     /* order(holder): release; pairs with acquire in ask_holder(). */
     gi_store_release(&gil->holder, asked);
-    gi_store_relaxed(&gil->spinners, 0);
+    gi_store_relaxed(&gil->spinner, NULL);
     gi_store_relaxed(&gil->ripe_at, UINT64_MAX);
 }

@@ -68,13 +68,13 @@ typedef struct gi_gil {
     gi_atomic(gi_asked *) holder; /* atomic, order(holder): whom to ask; NULL while free or changing hands */
     gi_counter takes;             /* written by the holder */
     _Alignas(GI_CACHE_LINE) gi_mutex queue;
-    gi_waiter_list early, late;           /* guarded by queue: gave it up themselves, had to be asked */
-    uint64_t tenure_start;                /* guarded by queue: when the lock last changed hands through it, ns */
-    gi_atomic(uint64_t) ripe_at;          /* relaxed: a copy for drops: when the next one must hand over, ns */
-    gi_atomic(uint64_t) interval_ns;      /* relaxed: an option */
-    gi_atomic(uint32_t) spinners;         /* relaxed: how many waiters spin; at most one does */
-    gi_counter waits, handoffs, requests; /* guarded by queue */
-    gi_outer_lock outer;                  /* constant after the first attach; acquire NULL: none */
+    gi_waiter_list early, late;            /* guarded by queue: gave it up themselves, had to be asked */
+    uint64_t tenure_start;                 /* guarded by queue: when the lock last changed hands through it, ns */
+    gi_atomic(uint64_t) ripe_at;           /* relaxed: a copy for drops: when the next one must hand over, ns */
+    gi_atomic(uint64_t) interval_ns;       /* relaxed: an option */
+    gi_atomic(struct gi_waiter *) spinner; /* relaxed: the waiter that spins, until it is told; only compared */
+    gi_counter waits, handoffs, requests;  /* guarded by queue */
+    gi_outer_lock outer;                   /* constant after the first attach; acquire NULL: none */
 } gi_gil;
 
 #define GI_GIL_DEFAULT_INTERVAL_NS 5000000u /* 5 ms, CPython's DEFAULT_INTERVAL */
