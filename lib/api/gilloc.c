@@ -93,7 +93,8 @@ void gilloc_safepoint(void) {
 
 /* --- deferred frees --------------------------------------------------------------------------- */
 
-void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
+/* Blocks of the raw domain and of kinds that were made, and whatever the fast path leaves. */
+static __attribute__((noinline)) void retire_slow(PyMemAllocatorDomain domain, void *p) {
     unsigned kind = kind_of(domain, "gilloc_retire");
     if (gi_likely(domain != PYMEM_DOMAIN_RAW)) {
         const gi_fast_limits *limits = kind <= GI_KIND_OBJECT ? &gi_limits[kind] : &gi_open_limits;
@@ -108,6 +109,13 @@ void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
     }
     if (p != NULL) {
         gi_object_retire_raw(&state->cache, p);
+    }
+}
+
+void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
+    unsigned kind = (unsigned)domain - 1; /* of the two domains with a kind of their own */
+    if (gi_unlikely(kind > GI_KIND_OBJECT || !gi_object_retire_fast(kind, &gi_limits[kind], p))) {
+        retire_slow(domain, p);
     }
 }
 

@@ -71,8 +71,9 @@ static inline bool gi_retired_put(gi_retired *retired, gi_retired_chunk *chunk, 
                                   size_t bytes) {
     gi_retired_words(chunk)[chunk->count++] = (uintptr_t)block | domain;
     gi_counter_add(&retired->blocks, 1);
-    gi_counter_add(&retired->bytes, bytes);
-    return gi_retired_batch_is_due(retired);
+    bytes += gi_load_relaxed(&retired->bytes); /* relaxed: owner-only, as the next, and an option */
+    gi_store_relaxed(&retired->bytes, bytes);
+    return bytes > gi_load_relaxed(&gi_retired_limit);
 }
 
 /* The same in any chunk.  True if the batch is due now. */
