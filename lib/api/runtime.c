@@ -307,13 +307,15 @@ PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
     gi_thread_state *reused = gi_thread_state_reuse(&interpreter->registry);
     PyThreadState *state = reused != NULL ? state_of(reused) : state_new(interpreter);
     errno = saved_errno;
-    if (state == NULL) {
-        return NULL;
-    }
+    return state; /* as new: by forget() */
+}
+
+/* A state that ends is as new for who uses it next.  While it is ending, for which a stopper waits: from then on one
+   may act for it at any time, as for any that is detached. */
+static void forget(PyThreadState *state) {
     state->ensured = 0;
     state->made_by_ensure = false;
-    gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
-    return state;
+    gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with a thread's own */
 }
 
 static _Noreturn __attribute__((cold)) void die_attached(const PyThreadState *state, const char *function) {
@@ -349,6 +351,7 @@ void gi_runtime_delete(PyThreadState *state, const char *function) {
     leave_retired(state, mine == NULL);
     gi_cache_end(&state->cache, function);
     ask_if_due(&state->interpreter->registry);
+    forget(state);
     gi_thread_state_fini(&state->thread, true);
     errno = saved_errno;
 }
@@ -751,6 +754,7 @@ static void end_after_fork(PyThreadState *state, bool outside) {
     if (ended) {
         gi_retired_leave(&state->cache.retired, state->cache.own.group);
     }
+    forget(state);
     gi_thread_state_fini(&state->thread, ended);
 }
 
