@@ -16,8 +16,6 @@
 
 /* --- constants -------------------------------------------------------------------------------- */
 
-enum { HELD = 1u, WAITERS = 2u, WOKEN = 4u };
-
 /* Rule 2.  A hand-over after 1 ms of waiting bounds the wait of a thread beside others that offer the lock (p99 4-8 ms
    where a lock without it let threads wait for a second); half a millisecond between hand-overs keeps it from
    degenerating into strict order of arrival (43 thousand takes a second among 8 threads against 9.8 million). */
@@ -107,31 +105,40 @@ static void queue_changed_locked(gi_gil *gil) {
             ripe_at = gil->tenure_start + TENURE_NS;
         }
     } else {
-        gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WAITERS); /* relaxed: taking HELD is what synchronises */
+        gi_fetch_and_relaxed(&gil->state, ~(uint32_t)GI_GIL_WAITERS); /* relaxed: taking HELD is what synchronises */
     }
     gi_store_relaxed(&gil->ripe_at, ripe_at);
+}
+
+/* Tells `waiter`, which spins no more then: another one may.  True if it must be woken. */
+static bool tell_locked(gi_gil *gil, struct gi_waiter *waiter, uint32_t signal) {
+    struct gi_waiter *spinner = waiter;
+    if (gi_load_relaxed(&gil->spinner) == waiter) { /* relaxed: it is only compared, as below */
+        gi_cas_relaxed(&gil->spinner, &spinner, NULL);
+    }
+    /* order(lock): release; pairs with acquire in wait_turn(). */
+    return gi_exchange_acq_rel(&waiter->signal, signal) == SLEEPING;
 }
 
 /* Gives the lock, which the caller holds, to `waiter`.  True if it must be woken. */
 static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
     list_remove(waiter);
     gil->tenure_start = now;
-    if (gi_load_relaxed(&waiter->signal) == COMPETE) {       /* relaxed: only holders of queue write COMPETE */
-        gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: as above */
+    if (gi_load_relaxed(&waiter->signal) == COMPETE) {              /* relaxed: only holders of queue write COMPETE */
+        gi_fetch_and_relaxed(&gil->state, ~(uint32_t)GI_GIL_WOKEN); /* relaxed: as above */
     }
     queue_changed_locked(gil);
     /* order(holder): release; pairs with acquire in ask_holder(). */
     gi_store_release(&gil->holder, waiter->asked);
     gi_counter_add(&gil->takes, 1);
     gi_counter_add(&gil->handoffs, 1);
-    /* order(lock): release; pairs with acquire in wait_turn(). */
-    return gi_exchange_acq_rel(&waiter->signal, GRANTED) == SLEEPING;
+    return tell_locked(gil, waiter, GRANTED);
 }
 
 /* --- waiting ---------------------------------------------------------------------------------- */
 
 static void ask_holder(gi_gil *gil) {
-    /* order(holder): acquire; pairs with release in take() and grant_locked(). */
+    /* order(holder): acquire; pairs with release in gi_gil_take_at_once() and grant_locked(). */
     gi_asked *holder = gi_load_acquire(&gil->holder);
     if (holder != NULL) {
         gi_fetch_or_relaxed(&holder->bits, GI_ASKED_DROP);
@@ -144,9 +151,9 @@ static void ask_holder(gi_gil *gil) {
 /* Takes the lock if it is free. */
 static bool try_take(gi_gil *gil) {
     uint32_t state = gi_load_relaxed(&gil->state); /* relaxed: a first guess for the compare-and-swap */
-    while ((state & HELD) == 0) {
+    while ((state & GI_GIL_HELD) == 0) {
         /* order(lock): acquire; pairs with release in gi_gil_drop(). */
-        if (gi_cas_acquire(&gil->state, &state, state | HELD)) {
+        if (gi_cas_acquire(&gil->state, &state, state | GI_GIL_HELD)) {
             return true;
         }
     }
@@ -161,7 +168,7 @@ static bool compete(gi_gil *gil, struct gi_waiter *self) {
         if (taken) {
             list_remove(self);
             gil->tenure_start = now_ns();
-            gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: as in queue_changed_locked() */
+            gi_fetch_and_relaxed(&gil->state, ~(uint32_t)GI_GIL_WOKEN); /* relaxed: as in queue_changed_locked() */
             queue_changed_locked(gil);
             /* order(holder): release; pairs with acquire in ask_holder(). */
             gi_store_release(&gil->holder, self->asked);
@@ -174,30 +181,31 @@ static bool compete(gi_gil *gil, struct gi_waiter *self) {
             return false;
         }
         /* Before this the holder's drop wakes nobody, after it it does; so look whether it dropped before. */
-        uint32_t before = gi_fetch_and_relaxed(&gil->state, ~(uint32_t)WOKEN); /* relaxed: try_take() synchronises */
-        if ((before & HELD) != 0) {
+        /* relaxed: try_take() synchronises */
+        uint32_t before = gi_fetch_and_relaxed(&gil->state, ~(uint32_t)GI_GIL_WOKEN);
+        if ((before & GI_GIL_HELD) != 0) {
             gi_store_relaxed(&self->signal, SPINNING); /* relaxed: a word to oneself and to holders of queue */
             gi_mutex_unlock(&gil->queue);
             return false;
         }
-        gi_fetch_or_relaxed(&gil->state, WOKEN); /* relaxed: under queue */
+        gi_fetch_or_relaxed(&gil->state, GI_GIL_WOKEN); /* relaxed: under queue */
         gi_mutex_unlock(&gil->queue);
     }
 }
 
-/* Spins for a short time in the hope of a signal; at most one waiter of a lock does. */
+/* Spins for a short time in the hope of a signal; at most one waiter of a lock does, besides one that has been told. */
 static void spin(gi_gil *gil, struct gi_waiter *self, uint64_t until) {
-    if (!may_spin()) {
+    struct gi_waiter *spinner = NULL;
+    if (!may_spin() || !gi_cas_relaxed(&gil->spinner, &spinner, self)) { /* relaxed: it is only compared */
         return;
     }
-    if (gi_fetch_add_relaxed(&gil->spinners, 1) == 0) {
-        do {
-            for (int i = 0; i < SPIN_PAUSES; i++) {
-                gi_pause();
-            }
-        } while (gi_load_relaxed(&self->signal) == SPINNING && now_ns() < until); /* relaxed: a hint */
-    }
-    gi_fetch_sub_relaxed(&gil->spinners, 1);
+    do {
+        for (int i = 0; i < SPIN_PAUSES && gi_load_relaxed(&self->signal) == SPINNING; i++) { /* relaxed: a hint */
+            gi_pause();
+        }
+    } while (gi_load_relaxed(&self->signal) == SPINNING && now_ns() < until); /* relaxed: a hint */
+    spinner = self;
+    gi_cas_relaxed(&gil->spinner, &spinner, NULL); /* relaxed: as above; whoever told it has done so */
 }
 
 /* Waits, queued, until the lock is this thread's. */
@@ -205,9 +213,10 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_
     uint64_t interval = gi_load_relaxed(&gil->interval_ns);
     uint64_t late_at = late != NULL ? late->at : UINT64_MAX;
     uint64_t ask_at = self->since + (early && interval > EARLY_TENURE_NS ? EARLY_TENURE_NS : interval);
-    bool spun = false;
+    int spins = 1; /* now, and once when the holder has been asked: at a safepoint it answers at once */
+    bool asked = false;
     for (;;) {
-        /* order(lock): acquire; pairs with release in grant_locked(). */
+        /* order(lock): acquire; pairs with release in tell_locked(). */
         uint32_t signal = gi_load_acquire(&self->signal);
         if (signal == GRANTED || (signal == COMPETE && compete(gil, self))) {
             return;
@@ -219,13 +228,17 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_
         if (now >= ask_at) {
             ask_holder(gil);
             ask_at = now + (early && interval > EARLY_RETRY_NS ? EARLY_RETRY_NS : interval);
+            spins += asked ? 0 : 1;
+            asked = true;
         }
         if (late != NULL && now >= late_at) {
             late->report(late->arg);
             late_at = UINT64_MAX;
         }
-        if (!spun) {
-            spun = true;
+        if (spins > 0) {
+            uint32_t was = SLEEPING;
+            gi_cas_relaxed(&self->signal, &was, SPINNING); /* relaxed: a word to the waker */
+            spins--;
             spin(gil, self, now + SPIN_NS);
             continue;
         }
@@ -264,7 +277,7 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
     struct gi_waiter self = {.asked = asked, .since = now_ns()};
     gi_mutex_lock(&gil->queue);
     /* relaxed: from here on a drop comes to `queue`, or it was before try_take() */
-    gi_fetch_or_relaxed(&gil->state, WAITERS);
+    gi_fetch_or_relaxed(&gil->state, GI_GIL_WAITERS);
     if (try_take(gil)) {
         queue_changed_locked(gil);
         /* order(holder): release; pairs with acquire in ask_holder(). */
@@ -285,22 +298,14 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
     errno = saved_errno;
 }
 
-static inline void take(gi_gil *gil, gi_asked *asked, bool early, const gi_late *late) {
+static void take(gi_gil *gil, gi_asked *asked, bool early, const gi_late *late) {
     if (gi_unlikely(gil->outer.acquire != NULL)) {
         if (!gi_gil_outer_held(gil)) {
             gi_gil_outer_acquire(gil);
         }
-        return;
-    }
-    uint32_t state = 0;
-    /* order(lock): acquire; pairs with release in gi_gil_drop(). */
-    if (gi_unlikely(!gi_cas_acquire(&gil->state, &state, HELD))) {
+    } else if (gi_unlikely(!gi_gil_take_at_once(gil, asked))) {
         take_slow(gil, asked, early, late);
-        return;
     }
-    /* order(holder): release; pairs with acquire in ask_holder(). */
-    gi_store_release(&gil->holder, asked);
-    gi_counter_add(&gil->takes, 1);
 }
 
 void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) { take(gil, asked, early, NULL); }
@@ -308,27 +313,20 @@ void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) { take(gil, asked, ea
 void gi_gil_take_soon(gi_gil *gil, gi_asked *asked, const gi_late *late) { take(gil, asked, true, late); }
 
 bool gi_gil_try_take(gi_gil *gil, gi_asked *asked) {
-    if (gil->outer.acquire != NULL) {
-        return gi_gil_outer_held(gil);
-    }
-    uint32_t state = 0;
-    /* order(lock): acquire; pairs with release in gi_gil_drop(). */
-    if (!gi_cas_acquire(&gil->state, &state, HELD)) {
-        return false;
-    }
-    /* order(holder): release; pairs with acquire in ask_holder(). */
-    gi_store_release(&gil->holder, asked);
-    gi_counter_add(&gil->takes, 1);
-    return true;
+    return gil->outer.acquire != NULL ? gi_gil_outer_held(gil) : gi_gil_take_at_once(gil, asked);
 }
 
-static __attribute__((noinline)) void drop_slow(gi_gil *gil) {
+void gi_gil_drop_slow(gi_gil *gil) {
+    if (gil->outer.acquire != NULL) {
+        gi_gil_outer_release(gil);
+        return;
+    }
     int saved_errno = errno;
     uint64_t now = now_ns();
     uint32_t state = gi_load_relaxed(&gil->state); /* relaxed: a first guess for the compare-and-swap */
-    while ((state & WOKEN) != 0 && now < gi_load_relaxed(&gil->ripe_at)) {
+    while ((state & GI_GIL_WOKEN) != 0 && now < gi_load_relaxed(&gil->ripe_at)) {
         /* order(lock): release; pairs with acquire in try_take(). */
-        if (gi_cas_release(&gil->state, &state, state & ~(uint32_t)HELD)) {
+        if (gi_cas_release(&gil->state, &state, state & ~(uint32_t)GI_GIL_HELD)) {
             errno = saved_errno;
             return;
         }
@@ -340,11 +338,10 @@ static __attribute__((noinline)) void drop_slow(gi_gil *gil) {
         wake = grant_locked(gil, next, now) ? &next->signal : NULL;
     } else {
         /* order(lock): release; pairs with acquire in try_take(). */
-        uint32_t before = gi_fetch_and_release(&gil->state, ~(uint32_t)HELD);
-        if (next != NULL && (before & WOKEN) == 0) {
-            gi_fetch_or_relaxed(&gil->state, WOKEN); /* relaxed: under queue */
-            /* order(lock): release; pairs with acquire in wait_turn(). */
-            wake = gi_exchange_acq_rel(&next->signal, COMPETE) == SLEEPING ? &next->signal : NULL;
+        uint32_t before = gi_fetch_and_release(&gil->state, ~(uint32_t)GI_GIL_HELD);
+        if (next != NULL && (before & GI_GIL_WOKEN) == 0) {
+            gi_fetch_or_relaxed(&gil->state, GI_GIL_WOKEN); /* relaxed: under queue */
+            wake = tell_locked(gil, next, COMPETE) ? &next->signal : NULL;
         }
     }
     gi_mutex_unlock(&gil->queue);
@@ -352,19 +349,6 @@ static __attribute__((noinline)) void drop_slow(gi_gil *gil) {
         futex_wake(wake);
     }
     errno = saved_errno;
-}
-
-void gi_gil_drop(gi_gil *gil) {
-    if (gi_unlikely(gil->outer.acquire != NULL)) {
-        gi_gil_outer_release(gil);
-        return;
-    }
-    gi_store_relaxed(&gil->holder, NULL); /* relaxed: nobody to ask, so nothing to see */
-    uint32_t state = HELD;
-    /* order(lock): release; pairs with acquire in try_take(). */
-    if (gi_unlikely(!gi_cas_release(&gil->state, &state, 0))) {
-        drop_slow(gil);
-    }
 }
 
 void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
@@ -397,9 +381,9 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
 
 void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
     gil->early = gil->late = (gi_waiter_list){NULL, NULL};
-    gi_store_relaxed(&gil->state, asked != NULL ? HELD : 0); /* relaxed: the child has one thread */
+    gi_store_relaxed(&gil->state, asked != NULL ? GI_GIL_HELD : 0); /* relaxed: the child has one thread */
     /* order(holder): release; pairs with acquire in ask_holder(). */
     gi_store_release(&gil->holder, asked);
-    gi_store_relaxed(&gil->spinners, 0);
+    gi_store_relaxed(&gil->spinner, NULL);
     gi_store_relaxed(&gil->ripe_at, UINT64_MAX);
 }

@@ -61,18 +61,20 @@ typedef struct gi_waiter_list {
     struct gi_waiter *first, *last;
 } gi_waiter_list;
 
+enum { GI_GIL_HELD = 1u, GI_GIL_WAITERS = 2u, GI_GIL_WOKEN = 4u }; /* bits of `state` */
+
 typedef struct gi_gil {
     _Alignas(GI_CACHE_LINE) gi_atomic(uint32_t) state; /* atomic, order(lock) */
     gi_atomic(gi_asked *) holder; /* atomic, order(holder): whom to ask; NULL while free or changing hands */
     gi_counter takes;             /* written by the holder */
     _Alignas(GI_CACHE_LINE) gi_mutex queue;
-    gi_waiter_list early, late;           /* guarded by queue: gave it up themselves, had to be asked */
-    uint64_t tenure_start;                /* guarded by queue: when the lock last changed hands through it, ns */
-    gi_atomic(uint64_t) ripe_at;          /* relaxed: a copy for drops: when the next one must hand over, ns */
-    gi_atomic(uint64_t) interval_ns;      /* relaxed: an option */
-    gi_atomic(uint32_t) spinners;         /* relaxed: how many waiters spin; at most one does */
-    gi_counter waits, handoffs, requests; /* guarded by queue */
-    gi_outer_lock outer;                  /* constant after the first attach; acquire NULL: none */
+    gi_waiter_list early, late;            /* guarded by queue: gave it up themselves, had to be asked */
+    uint64_t tenure_start;                 /* guarded by queue: when the lock last changed hands through it, ns */
+    gi_atomic(uint64_t) ripe_at;           /* relaxed: a copy for drops: when the next one must hand over, ns */
+    gi_atomic(uint64_t) interval_ns;       /* relaxed: an option */
+    gi_atomic(struct gi_waiter *) spinner; /* relaxed: the waiter that spins, until it is told; only compared */
+    gi_counter waits, handoffs, requests;  /* guarded by queue */
+    gi_outer_lock outer;                   /* constant after the first attach; acquire NULL: none */
 } gi_gil;
 
 #define GI_GIL_DEFAULT_INTERVAL_NS 5000000u /* 5 ms, CPython's DEFAULT_INTERVAL */
@@ -99,8 +101,28 @@ void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early);
 void gi_gil_take_soon(gi_gil *gil, gi_asked *asked, const gi_late *late);
 /* Takes the lock if it is free and nobody waits; never for a runtime's own lock, unless it is held already. */
 bool gi_gil_try_take(gi_gil *gil, gi_asked *asked);
+/* The same of our own lock alone, without a call: what taking it costs when nobody waits. */
+static inline bool gi_gil_take_at_once(gi_gil *gil, gi_asked *asked) {
+    uint32_t state = 0;
+    /* order(lock): acquire; pairs with release in gi_gil_drop(). */
+    if (gi_unlikely(gil->outer.acquire != NULL || !gi_cas_acquire(&gil->state, &state, GI_GIL_HELD))) {
+        return false;
+    }
+    /* order(holder): release; pairs with acquire in ask_holder(). */
+    gi_store_release(&gil->holder, asked);
+    gi_counter_add(&gil->takes, 1);
+    return true;
+}
 /* Drops the lock, of the holder's own accord. */
-void gi_gil_drop(gi_gil *gil);
+void gi_gil_drop_slow(gi_gil *gil);
+static inline void gi_gil_drop(gi_gil *gil) {
+    gi_store_relaxed(&gil->holder, NULL); /* relaxed: nobody to ask, so nothing to see */
+    uint32_t state = GI_GIL_HELD;
+    /* order(lock): release; pairs with acquire in try_take(). */
+    if (gi_unlikely(!gi_cas_release(&gil->state, &state, 0))) {
+        gi_gil_drop_slow(gil);
+    }
+}
 /* The holder has been asked: hands the lock to a waiter, if there is one, and waits to have it again. */
 void gi_gil_yield(gi_gil *gil, gi_asked *asked);
 /* What CLOCK_MONOTONIC says, ns. */

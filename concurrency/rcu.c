@@ -7,6 +7,7 @@
  */
 #include "concurrency/rcu.h"
 
+#include <errno.h>
 #include <urcu/static/urcu-qsbr.h>
 #include <urcu/urcu-qsbr.h>
 
@@ -35,7 +36,7 @@ static __thread reader this_reader;
 static gi_mutex registering = GI_MUTEX_INIT(GI_RANK_RCU);
 static reader *readers; /* guarded by registering: those of liburcu's readers that are ours */
 
-const gi_rcu_reader gi_rcu_now = &urcu_qsbr_gp.ctr;
+const volatile unsigned long *const gi_rcu_now = &urcu_qsbr_gp.ctr;
 
 /* --- threads ---------------------------------------------------------------------------------- */
 
@@ -48,8 +49,8 @@ gi_rcu_reader gi_rcu_register(void) {
     }
     readers = &this_reader;
     gi_mutex_unlock(&registering);
-    gi_rcu_offline();
-    return &URCU_TLS(urcu_qsbr_reader).ctr;
+    gi_rcu_offline_slow();
+    return (gi_rcu_reader){&URCU_TLS(urcu_qsbr_reader).ctr, &URCU_TLS(urcu_qsbr_reader).waiting};
 }
 
 void gi_rcu_unregister(void) {
@@ -63,11 +64,13 @@ void gi_rcu_unregister(void) {
     gi_mutex_unlock(&registering);
 }
 
-void gi_rcu_online(void) { urcu_qsbr_thread_online(); }
+void gi_rcu_online_slow(void) { urcu_qsbr_thread_online(); }
 
-void gi_rcu_offline(void) {
+void gi_rcu_offline_slow(void) {
+    int saved_errno = errno; /* it may wake somebody */
     told_release();
     urcu_qsbr_thread_offline();
+    errno = saved_errno;
 }
 
 void gi_rcu_quiescent(void) {

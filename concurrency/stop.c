@@ -229,7 +229,7 @@ bool gi_start(void) {
         gi_mutex_lock(&registry->mutex);
         registry->stopped = false;
         for (gi_thread_state *state = registry->first; state != NULL; state = state->next) {
-            /* order(world-start): release; pairs with acquire in enter(), come_in() and gi_thread_begin_end(). */
+            /* order(world-start): release; pairs with acquire in enter(), gi_thread_settle(), gi_thread_begin_end(). */
             gi_fetch_and_release(&state->status, ~(uint32_t)GI_STOP);
         }
         gi_mutex_unlock(&registry->mutex);

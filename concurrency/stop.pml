@@ -26,7 +26,8 @@
  *       leaves for nothing but a request, so one that is lost shows as well.
  *   M7  Every run ends.
  *
- *   attach(), detach()  gi_thread_attach(), gi_thread_detach()    stop()   stopping, steps 1 to 4 of the design
+ *   attach(), detach()  gi_thread_attach(), gi_thread_attach_at_once(); gi_thread_detach(), gi_thread_detach_gil()
+ *   stop()              stopping, steps 1 to 4 of the design
  *   safepoint()         gi_thread_safepoint()                     start()  starting
  *   born(), ended()     gi_thread_state_init(), gi_thread_state_reuse(); gi_thread_state_fini()
  *   synchronize()       gi_rcu_synchronize(), called offline

@@ -15,7 +15,7 @@
 
 /* What this operating-system thread knows of itself: liburcu's reader, if it is registered, and the kernel's number. */
 static __thread gi_rcu_reader this_reader __attribute__((tls_model("initial-exec")));
-static __thread int this_thread __attribute__((tls_model("initial-exec")));
+__thread int gi_thread_of_kernel;
 
 /* --- invariant check -------------------------------------------------------------------------- */
 
@@ -76,22 +76,19 @@ static void leave_attached(gi_thread_state *state, uint32_t to) {
 }
 
 void gi_thread_online(gi_thread_state *state) {
-    if (gi_unlikely(this_reader == NULL)) {
+    if (gi_unlikely(this_reader.counter == NULL)) {
         this_reader = gi_rcu_register();
     }
     state->reader = this_reader;
-    gi_rcu_online();
+    gi_rcu_online(this_reader);
 }
 
-void gi_thread_offline(gi_thread_state *state) {
-    (void)state;
-    gi_rcu_offline();
-}
+void gi_thread_offline(gi_thread_state *state) { gi_rcu_offline(state->reader); }
 
 void gi_thread_ends(void) {
-    if (this_reader != NULL) {
+    if (this_reader.counter != NULL) {
         gi_rcu_unregister();
-        this_reader = NULL;
+        this_reader = (gi_rcu_reader){NULL, NULL};
     }
 }
 
@@ -115,11 +112,8 @@ static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
             return false;
         }
         gi_gil_take(gil, &state->asked, early);
-        /* Ordered by the lock, but in an interpreter that was made in a stopped world: the stopper lacked its lock. */
-        /* order(world-start): acquire; pairs with release in gi_start(). */
-        uint32_t status = gi_load_acquire(&state->status);
-        if (gi_likely(status == from && !gi_world_is_free())) {
-            gi_store_relaxed(&state->status, GI_ATTACHED); /* relaxed: ordered by the lock */
+        uint32_t status;
+        if (gi_likely(gi_thread_settle(state, from, &status))) {
             return true;
         }
         gi_gil_drop(gil);
@@ -136,23 +130,21 @@ bool gi_thread_attach(gi_thread_state *state) {
     if (gi_unlikely(!come_in(state, GI_DETACHED, gi_load_relaxed(&state->early)))) {
         return false;
     }
-    if (gi_unlikely(this_thread == 0)) {
-        this_thread = (int)syscall(SYS_gettid);
+    if (gi_unlikely(gi_thread_of_kernel == 0)) {
+        gi_thread_of_kernel = (int)syscall(SYS_gettid);
     }
-    gi_store_relaxed(&state->thread, this_thread);
-    gi_store_relaxed(&state->where, NULL);
+    gi_thread_mark(state);
     return true;
 }
 
 void gi_thread_detach(gi_thread_state *state) {
-    gi_assert(gi_thread_status(state) == GI_ATTACHED);
-    gi_store_relaxed(&state->early, true);
     if (gi_world_is_free()) {
-        gi_rcu_offline();
+        gi_assert(gi_thread_status(state) == GI_ATTACHED);
+        gi_store_relaxed(&state->early, true);
+        gi_rcu_offline(state->reader);
         leave_attached(state, GI_DETACHED);
     } else {
-        gi_store_relaxed(&state->status, GI_DETACHED); /* relaxed: ordered by the lock */
-        gi_gil_drop(&state->registry->gil);
+        gi_thread_detach_gil(state);
     }
 }
 
@@ -185,7 +177,7 @@ void gi_thread_yield(gi_thread_state *state) {
 void gi_thread_park(gi_thread_state *state) {
     gi_assert(gi_thread_status(state) == GI_ATTACHED);
     if (gi_world_is_free()) {
-        gi_rcu_offline();
+        gi_rcu_offline(state->reader);
         leave_attached(state, GI_PARKED);
     } else {
         gi_store_relaxed(&state->status, GI_PARKED); /* relaxed: ordered by the lock */
@@ -302,15 +294,15 @@ void gi_registry_after_fork_child(gi_registry *registry, gi_asked *holder) {
 }
 
 int gi_thread_after_fork_child(void) {
-    int former = this_thread;
-    this_thread = former != 0 ? (int)syscall(SYS_gettid) : 0;
+    int former = gi_thread_of_kernel;
+    gi_thread_of_kernel = former != 0 ? (int)syscall(SYS_gettid) : 0;
     return former;
 }
 
 bool gi_thread_is_mine_after_fork(gi_thread_state *state, int former) {
     bool mine = former != 0 && gi_load_relaxed(&state->thread) == former;
     if (mine) {
-        gi_store_relaxed(&state->thread, this_thread);
+        gi_store_relaxed(&state->thread, gi_thread_of_kernel);
     }
     return mine;
 }

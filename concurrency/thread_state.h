@@ -90,6 +90,53 @@ bool gi_thread_attach(gi_thread_state *state);
 /* The reverse, by the thread that is attached. */
 void gi_thread_detach(gi_thread_state *state);
 
+/* The kernel's number of this thread; 0 before its first attach. */
+extern __thread int gi_thread_of_kernel GI_INTERNAL __attribute__((tls_model("initial-exec")));
+
+/* Attached: for reports. */
+static inline void gi_thread_mark(gi_thread_state *state) {
+    gi_store_relaxed(&state->thread, gi_thread_of_kernel);
+    gi_store_relaxed(&state->where, NULL);
+}
+
+/* In gil mode, with the lock, from `from` to ATTACHED.  False if that may not be: the status, and perhaps the mode, is
+   another. */
+static inline bool gi_thread_settle(gi_thread_state *state, uint32_t from, uint32_t *status) {
+    /* Ordered by the lock, but in an interpreter that was made in a stopped world: the stopper lacked its lock. */
+    /* order(world-start): acquire; pairs with release in gi_start(). */
+    *status = gi_load_acquire(&state->status);
+    if (gi_unlikely(*status != from || gi_world_is_free())) {
+        return false;
+    }
+    gi_store_relaxed(&state->status, GI_ATTACHED); /* relaxed: ordered by the lock */
+    return true;
+}
+
+/* gi_thread_attach() where nothing is in the way: gil mode, our own lock, which is free, and nobody waits for it; a
+   thread that has attached before; no stopped world.  False: nothing has been done. */
+static inline bool gi_thread_attach_at_once(gi_thread_state *state) {
+    gi_gil *gil = &state->registry->gil;
+    if (gi_unlikely(gi_world_is_free() || gi_thread_of_kernel == 0 || !gi_gil_take_at_once(gil, &state->asked))) {
+        return false;
+    }
+    uint32_t status;
+    if (gi_unlikely(!gi_thread_settle(state, GI_DETACHED, &status))) {
+        gi_gil_drop(gil);
+        return false;
+    }
+    gi_thread_mark(state);
+    return true;
+}
+
+/* gi_thread_detach() in gil mode. */
+static inline void gi_thread_detach_gil(gi_thread_state *state) {
+    gi_assert(gi_thread_status(state) == GI_ATTACHED);
+    gi_assert(!gi_world_is_free());
+    gi_store_relaxed(&state->early, true);
+    gi_store_relaxed(&state->status, GI_DETACHED); /* relaxed: ordered by the lock */
+    gi_gil_drop(&state->registry->gil);
+}
+
 /* At a safepoint, asked to: gil mode: hands the lock to a waiter, if there is one, and waits to have it again. */
 void gi_thread_yield(gi_thread_state *state);
 /* At a safepoint: parks until the world is not stopped.  As gi_thread_yield(), it comes back in whatever mode there is

@@ -64,12 +64,8 @@ void gilloc_set_switch_interval(unsigned long microseconds) {
     }
 }
 
-void gilloc_safepoint(void) {
-    PyThreadState *state = gi_runtime_current_or_attach();
-    if (gi_unlikely(state == NULL)) {
-        die_detached("gilloc_safepoint");
-    }
-    gi_store_relaxed(&state->thread.where, __builtin_return_address(0));
+static inline void safepoint(PyThreadState *state, const void *where) {
+    gi_store_relaxed(&state->thread.where, where);
     uint32_t asked = gi_load_relaxed(&state->thread.asked.bits); /* relaxed: hints */
     bool quiet = !gi_world_is_free() || (gi_rcu_is_quiet(state->thread.reader) && state->cache.remote_pending == 0);
     if (gi_unlikely(asked != 0 || !quiet)) {
@@ -77,9 +73,28 @@ void gilloc_safepoint(void) {
     }
 }
 
+/* A thread without a state, which may hold a runtime's own lock. */
+static __attribute__((noinline)) void safepoint_first(const void *where) {
+    PyThreadState *state = gi_runtime_attach_itself();
+    if (gi_unlikely(state == NULL)) {
+        die_detached("gilloc_safepoint");
+    }
+    safepoint(state, where);
+}
+
+void gilloc_safepoint(void) {
+    PyThreadState *state = gi_runtime_current();
+    if (gi_unlikely(state == NULL)) {
+        safepoint_first(__builtin_return_address(0));
+        return;
+    }
+    safepoint(state, __builtin_return_address(0));
+}
+
 /* --- deferred frees --------------------------------------------------------------------------- */
 
-void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
+/* Blocks of the raw domain and of kinds that were made, and whatever the fast path leaves. */
+static __attribute__((noinline)) void retire_slow(PyMemAllocatorDomain domain, void *p) {
     unsigned kind = kind_of(domain, "gilloc_retire");
     if (gi_likely(domain != PYMEM_DOMAIN_RAW)) {
         const gi_fast_limits *limits = kind <= GI_KIND_OBJECT ? &gi_limits[kind] : &gi_open_limits;
@@ -94,6 +109,13 @@ void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
     }
     if (p != NULL) {
         gi_object_retire_raw(&state->cache, p);
+    }
+}
+
+void gilloc_retire(PyMemAllocatorDomain domain, void *p) {
+    unsigned kind = (unsigned)domain - 1; /* of the two domains with a kind of their own */
+    if (gi_unlikely(kind > GI_KIND_OBJECT || !gi_object_retire_fast(kind, &gi_limits[kind], p))) {
+        retire_slow(domain, p);
     }
 }
 

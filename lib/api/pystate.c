@@ -25,12 +25,18 @@ static _Noreturn __attribute__((cold)) void die_null_state(void) {
                  "pass what PyEval_SaveThread() or PyThreadState_New() returned"));
 }
 
-static PyThreadState *require_current(const char *function) {
+/* Where there is no state yet, or a runtime's own lock. */
+static __attribute__((noinline)) PyThreadState *require_current_slow(const char *function) {
     PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(state == NULL || (gi_runtime_has_outer_lock() && !gi_runtime_outer_held()))) {
         die_detached(function);
     }
     return state;
+}
+
+static inline PyThreadState *require_current(const char *function) {
+    PyThreadState *state = gi_runtime_current();
+    return gi_likely(state != NULL && !gi_runtime_has_outer_lock()) ? state : require_current_slow(function);
 }
 
 static void require_state(const PyThreadState *state, const char *function) {
@@ -60,7 +66,7 @@ static void require_interpreter(const PyInterpreterState *interp, const char *fu
 /* --- PyGILState ------------------------------------------------------------------------------- */
 
 /* Under a runtime's own lock a thread stays attached while the runtime drops it: the lock says who may go on. */
-static PyGILState_STATE ensure_outer(PyThreadState *state) {
+static __attribute__((noinline)) PyGILState_STATE ensure_outer(PyThreadState *state) {
     bool held = gi_runtime_outer_held();
     if (!held) {
         gi_gil_outer_acquire(&gi_main_interpreter.registry.gil);
@@ -69,17 +75,10 @@ static PyGILState_STATE ensure_outer(PyThreadState *state) {
     return held ? PyGILState_LOCKED : PyGILState_UNLOCKED;
 }
 
-PyGILState_STATE PyGILState_Ensure(void) {
-    PyThreadState *state = gi_runtime_current();
-    if (gi_likely(state != NULL)) {
-        if (gi_unlikely(gi_runtime_has_outer_lock())) {
-            return ensure_outer(state);
-        }
-        state->ensured++;
-        return PyGILState_LOCKED;
-    }
+/* Detached. */
+static __attribute__((noinline)) PyGILState_STATE ensure_slow(void) {
     gi_runtime_ready();
-    state = gi_runtime_gilstate();
+    PyThreadState *state = gi_runtime_gilstate();
     if (state == NULL) {
         state = gi_runtime_new(&gi_main_interpreter);
         if (state == NULL) {
@@ -94,24 +93,40 @@ PyGILState_STATE PyGILState_Ensure(void) {
     return held ? PyGILState_LOCKED : PyGILState_UNLOCKED;
 }
 
-void PyGILState_Release(PyGILState_STATE oldstate) {
+PyGILState_STATE PyGILState_Ensure(void) {
     PyThreadState *state = gi_runtime_current();
     if (gi_unlikely(state == NULL)) {
-        state = gi_runtime_gilstate();
-        if (state == NULL) {
-            gi_fatal("PyGILState_Release", "auto-releasing thread-state, but no thread-state for this thread" GI_DO(
-                                               "call it once for each PyGILState_Ensure(), in the same thread"));
-        }
-        gi_fatal("PyGILState_Release",
-                 "thread state %p must be current when releasing" GI_DO(
-                     "attach it again, by PyEval_RestoreThread(), before the release"),
-                 (void *)state);
+        return ensure_slow();
     }
-    if (gi_unlikely(state->ensured == 0)) {
+    if (gi_unlikely(gi_runtime_has_outer_lock())) {
+        return ensure_outer(state);
+    }
+    state->ensured++;
+    return PyGILState_LOCKED;
+}
+
+static _Noreturn __attribute__((cold, noinline)) void die_released(PyThreadState *state) {
+    if (state != NULL) {
         gi_fatal("PyGILState_Release",
                  "no PyGILState_Ensure() to release" GI_FACT("state   ", "%p")
                      GI_DO("call it once for each PyGILState_Ensure(), in the same thread"),
                  (void *)state);
+    }
+    state = gi_runtime_gilstate();
+    if (state == NULL) {
+        gi_fatal("PyGILState_Release", "auto-releasing thread-state, but no thread-state for this thread" GI_DO(
+                                           "call it once for each PyGILState_Ensure(), in the same thread"));
+    }
+    gi_fatal("PyGILState_Release",
+             "thread state %p must be current when releasing" GI_DO(
+                 "attach it again, by PyEval_RestoreThread(), before the release"),
+             (void *)state);
+}
+
+/* The thread detaches, or there is a runtime's own lock, or it is wrong use. */
+static __attribute__((noinline)) void release_slow(PyThreadState *state, PyGILState_STATE oldstate) {
+    if (gi_unlikely(state == NULL || state->ensured == 0)) {
+        die_released(state);
     }
     state->ensured--;
     if (gi_unlikely(gi_runtime_has_outer_lock())) {
@@ -127,6 +142,16 @@ void PyGILState_Release(PyGILState_STATE oldstate) {
     if (last) {
         gi_runtime_delete(state, "PyGILState_Release");
     }
+}
+
+void PyGILState_Release(PyGILState_STATE oldstate) {
+    PyThreadState *state = gi_runtime_current();
+    bool nested = state != NULL && state->ensured > 1 && oldstate != PyGILState_UNLOCKED;
+    if (gi_unlikely(!nested || gi_runtime_has_outer_lock())) {
+        release_slow(state, oldstate);
+        return;
+    }
+    state->ensured--;
 }
 
 int PyGILState_Check(void) {
@@ -232,9 +257,7 @@ PyInterpreterState *PyInterpreterState_Get(void) { return require_current("PyInt
 /* --- attach and detach ------------------------------------------------------------------------ */
 
 PyThreadState *PyEval_SaveThread(void) {
-    PyThreadState *state = require_current("PyEval_SaveThread");
-    gi_runtime_detach(state, "PyEval_SaveThread");
-    return state;
+    return gi_runtime_detach(require_current("PyEval_SaveThread"), "PyEval_SaveThread");
 }
 
 void PyEval_RestoreThread(PyThreadState *tstate) {

@@ -225,20 +225,20 @@ void gi_runtime_safepoint_slow(PyThreadState *state) {
 }
 
 /* Before the thread attaches or stops the world: thread_ends() will be called. */
-static void notice_end(const char *function) {
-    if (gi_unlikely(!gi_this.ends_known)) {
-        int saved_errno = errno;
-        if (pthread_setspecific(ends_key, &gi_this) != 0) {
-            gi_fatal(function, "out of memory to notice the thread's end");
-        }
-        gi_this.ends_known = true;
-        errno = saved_errno;
+static __attribute__((noinline)) void notice_end(const char *function) {
+    int saved_errno = errno;
+    if (pthread_setspecific(ends_key, &gi_this) != 0) {
+        gi_fatal(function, "out of memory to notice the thread's end");
     }
+    gi_this.ends_known = true;
+    errno = saved_errno;
 }
 
 void gi_runtime_stop(const char *function) {
     gi_runtime_ready();
-    notice_end(function);
+    if (gi_unlikely(!gi_this.ends_known)) {
+        notice_end(function);
+    }
     PyThreadState *state = gi_runtime_current_or_attach();
     if (gi_unlikely(gi_runtime_has_outer_lock() && (state == NULL || !gi_runtime_outer_held()))) {
         gi_fatal(function, "the world can only be stopped by a thread that holds the runtime's lock" GI_DO(
@@ -307,13 +307,15 @@ PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
     gi_thread_state *reused = gi_thread_state_reuse(&interpreter->registry);
     PyThreadState *state = reused != NULL ? state_of(reused) : state_new(interpreter);
     errno = saved_errno;
-    if (state == NULL) {
-        return NULL;
-    }
+    return state; /* as new: by forget() */
+}
+
+/* A state that ends is as new for who uses it next.  While it is ending, for which a stopper waits: from then on one
+   may act for it at any time, as for any that is detached. */
+static void forget(PyThreadState *state) {
     state->ensured = 0;
     state->made_by_ensure = false;
-    gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
-    return state;
+    gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with a thread's own */
 }
 
 static _Noreturn __attribute__((cold)) void die_attached(const PyThreadState *state, const char *function) {
@@ -349,6 +351,7 @@ void gi_runtime_delete(PyThreadState *state, const char *function) {
     leave_retired(state, mine == NULL);
     gi_cache_end(&state->cache, function);
     ask_if_due(&state->interpreter->registry);
+    forget(state);
     gi_thread_state_fini(&state->thread, true);
     errno = saved_errno;
 }
@@ -365,36 +368,55 @@ static _Noreturn __attribute__((cold)) void die_in_stopped_world(const char *fun
     gi_fatal(function, "the thread has stopped the world" GI_DO("call gilloc_start_the_world() first"));
 }
 
-void gi_runtime_attach(PyThreadState *state, const char *function) {
-    if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
-        gi_fatal(function,
-                 "non-NULL old thread state" GI_FACT("state   ", "%p is current already")
-                     GI_DO("detach first, by PyEval_SaveThread(), or use PyThreadState_Swap()"),
-                 (void *)gi_runtime_current());
-    }
+static _Noreturn __attribute__((cold, noinline)) void die_current(const char *function) {
+    gi_fatal(function,
+             "non-NULL old thread state" GI_FACT("state   ", "%p is current already")
+                 GI_DO("detach first, by PyEval_SaveThread(), or use PyThreadState_Swap()"),
+             (void *)gi_runtime_current());
+}
+
+/* Where it may have to wait. */
+static __attribute__((noinline)) void attach_slow(PyThreadState *state, const char *function) {
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
     }
-    notice_end(function);
     if (gi_unlikely(!gi_thread_attach(&state->thread))) {
         gi_fatal(function, "thread state %p is attached in another thread" GI_DO("give each thread a state of its own"),
                  (void *)state);
     }
-    gi_cache_attach(&state->cache, gi_world_is_free());
-    if (gi_unlikely(gi_retired_is_due(state->cache.own.group) || gi_retired_batch_is_due(&state->cache.retired))) {
-        gi_fetch_or_relaxed(&state->thread.asked.bits, GI_ASKED_RECLAIM); /* relaxed: a word to oneself */
-    }
-    if (gi_unlikely(gi_this.gilstate != state)) {
-        if (gi_runtime_gilstate() == NULL && state->interpreter == &gi_main_interpreter) {
-            gi_this.gilstate = state;
-        }
-    }
-    if (gi_this.gilstate == state) {
+}
+
+/* Attached by another state than the one that PyGILState_Ensure() uses: that one it may be from now on. */
+static __attribute__((noinline)) void adopt(PyThreadState *state) {
+    if (gi_runtime_gilstate() == NULL && state->interpreter == &gi_main_interpreter) {
+        gi_this.gilstate = state;
         gi_store_relaxed(&state->bound, &gi_this); /* relaxed: only compared with this thread's own */
     }
 }
 
-void gi_runtime_detach(PyThreadState *state, const char *function) {
+void gi_runtime_attach(PyThreadState *state, const char *function) {
+    if (gi_unlikely(gi_cache_is_attached(gi_current_cache))) {
+        die_current(function);
+    }
+    if (gi_unlikely(!gi_this.ends_known)) {
+        notice_end(function);
+    }
+    if (gi_unlikely(!gi_thread_attach_at_once(&state->thread))) {
+        attach_slow(state, function);
+    }
+    gi_cache_attach(&state->cache, gi_world_is_free());
+    if (gi_unlikely(gi_retired_any_is_due(&state->cache.retired, state->cache.own.group))) {
+        gi_fetch_or_relaxed(&state->thread.asked.bits, GI_ASKED_RECLAIM); /* relaxed: a word to oneself */
+    }
+    if (gi_likely(gi_this.gilstate == state)) {
+        gi_store_relaxed(&state->bound, &gi_this); /* relaxed: only compared with this thread's own */
+    } else {
+        adopt(state);
+    }
+}
+
+/* Where there is more to do than to drop the lock. */
+static __attribute__((noinline)) void detach_slow(PyThreadState *state, const char *function) {
     int saved_errno = errno; /* a user's arena allocator may be called */
     if (gi_unlikely(gi_world_is_mine())) {
         die_in_stopped_world(function);
@@ -411,6 +433,24 @@ void gi_runtime_detach(PyThreadState *state, const char *function) {
         gi_thread_ends();             /* in gil mode too: it may have been attached in the other before */
     }
     errno = saved_errno;
+}
+
+PyThreadState *gi_runtime_detach(PyThreadState *state, const char *function) {
+    uint32_t asked = gi_load_relaxed(&state->thread.asked.bits); /* relaxed: as in detach_slow() */
+    bool more = (asked & GI_ASKED_RECLAIM) != 0 || gi_world_is_mine() || gi_this.ended;
+    bool free_threaded = gi_world_is_free();
+    if (gi_unlikely(more || (free_threaded && state->cache.remote_pending != 0))) {
+        detach_slow(state, function);
+        return state;
+    }
+    if (gi_likely(!free_threaded)) {
+        gi_cache_detach(&state->cache, false, function);
+        gi_thread_detach_gil(&state->thread);
+    } else {
+        gi_cache_detach(&state->cache, true, function);
+        gi_thread_detach(&state->thread);
+    }
+    return state;
 }
 
 /* The thread ends: a destructor of its thread-specific key.  Other destructors may attach again afterwards; then this
@@ -715,6 +755,7 @@ static void end_after_fork(PyThreadState *state, bool outside) {
     if (ended) {
         gi_retired_leave(&state->cache.retired, state->cache.own.group);
     }
+    forget(state);
     gi_thread_state_fini(&state->thread, ended);
 }
 

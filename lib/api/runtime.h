@@ -104,7 +104,8 @@ PyThreadState *gi_runtime_new(PyInterpreterState *interpreter);
 void gi_runtime_delete(PyThreadState *state, const char *function);
 /* Attaches this thread, which is detached, by `state`; dies if `state` is attached. */
 void gi_runtime_attach(PyThreadState *state, const char *function);
-void gi_runtime_detach(PyThreadState *state, const char *function);
+/* The same state, for the caller to return. */
+PyThreadState *gi_runtime_detach(PyThreadState *state, const char *function);
 
 /* What a safepoint does if there is anything to do. */
 void gi_runtime_safepoint_slow(PyThreadState *state);

@@ -335,7 +335,7 @@ bool gi_heap_claim(gi_heap *heap) {
 }
 
 void gi_heap_release_claim(gi_heap *heap) {
-    /* order(heap-claim): release; pairs with acquire in gi_heap_activate(). */
+    /* order(heap-claim): release; pairs with acquire in gi_heap_try_activate(). */
     gi_store_release(&heap->status, GI_HEAP_IDLE);
     gi_mutex_unlock(&claim_mutex);
 }
@@ -344,24 +344,12 @@ void gi_heap_claim_all(void) { gi_mutex_lock(&claim_mutex); }
 
 void gi_heap_release_all(void) { gi_mutex_unlock(&claim_mutex); }
 
-void gi_heap_activate(gi_heap *heap) {
-    for (bool waited = false;; waited = true) {
-        uint32_t status = GI_HEAP_IDLE;
-        /* order(heap-claim): acquire; pairs with release in gi_heap_release_claim(). */
-        if (gi_cas_acquire(&heap->status, &status, GI_HEAP_ACTIVE)) {
-            if (gi_unlikely(waited)) {
-                gi_store_relaxed(&heap->wanted, 0);
-            }
-            return;
-        }
+void gi_heap_activate_slow(gi_heap *heap) {
+    do {
         gi_store_relaxed(&heap->wanted, 1);
         sched_yield(); /* claimed: for the length of one drain or walk */
-    }
-}
-
-void gi_heap_idle(gi_heap *heap) {
-    /* order(heap-claim): release; pairs with acquire in claim_locked(). */
-    gi_store_release(&heap->status, GI_HEAP_IDLE);
+    } while (!gi_heap_try_activate(heap));
+    gi_store_relaxed(&heap->wanted, 0);
 }
 
 /* --- numbers, lifecycle ----------------------------------------------------------------------- */

@@ -124,8 +124,21 @@ void gi_heap_release_claim(gi_heap *heap);
 void gi_heap_claim_all(void);
 void gi_heap_release_all(void);
 /* By the thread that attaches and detaches, GIL-free mode. */
-void gi_heap_activate(gi_heap *heap);
-void gi_heap_idle(gi_heap *heap);
+static inline bool gi_heap_try_activate(gi_heap *heap) {
+    uint32_t status = GI_HEAP_IDLE;
+    /* order(heap-claim): acquire; pairs with release in gi_heap_release_claim(). */
+    return gi_cas_acquire(&heap->status, &status, GI_HEAP_ACTIVE);
+}
+void gi_heap_activate_slow(gi_heap *heap);
+static inline void gi_heap_activate(gi_heap *heap) {
+    if (gi_unlikely(!gi_heap_try_activate(heap))) {
+        gi_heap_activate_slow(heap);
+    }
+}
+static inline void gi_heap_idle(gi_heap *heap) {
+    /* order(heap-claim): release; pairs with acquire in claim_locked(). */
+    gi_store_release(&heap->status, GI_HEAP_IDLE);
+}
 
 /* H1-H3 and each pool's own invariants, for all heaps.  The world is stopped, or quiet.  0 or -1. */
 int gi_heap_check_all(void);

@@ -71,8 +71,9 @@ static inline bool gi_retired_put(gi_retired *retired, gi_retired_chunk *chunk, 
                                   size_t bytes) {
     gi_retired_words(chunk)[chunk->count++] = (uintptr_t)block | domain;
     gi_counter_add(&retired->blocks, 1);
-    gi_counter_add(&retired->bytes, bytes);
-    return gi_retired_batch_is_due(retired);
+    bytes += gi_load_relaxed(&retired->bytes); /* relaxed: owner-only, as the next, and an option */
+    gi_store_relaxed(&retired->bytes, bytes);
+    return bytes > gi_load_relaxed(&gi_retired_limit);
 }
 
 /* The same in any chunk.  True if the batch is due now. */
@@ -84,6 +85,12 @@ void gi_retired_reclaim(gi_retired *retired, gi_heap_group *group, bool wait, gi
 
 /* The batch of a thread that ends is left to its group; spare chunks are given back. */
 void gi_retired_leave(gi_retired *retired, gi_heap_group *group);
+/* Whether either is. */
+static inline bool gi_retired_any_is_due(const gi_retired *retired, const gi_heap_group *group) {
+    /* relaxed: statistics and options, as below */
+    uint64_t limit = gi_load_relaxed(&gi_retired_limit);
+    return gi_load_relaxed(&group->waiting) > limit || gi_load_relaxed(&retired->bytes) > limit; /* relaxed: as above */
+}
 /* Whether what is left and in limbo is above the limit. */
 static inline bool gi_retired_is_due(const gi_heap_group *group) {
     return gi_load_relaxed(&group->waiting) > gi_load_relaxed(&gi_retired_limit); /* relaxed: statistics and options */

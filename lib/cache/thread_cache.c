@@ -43,8 +43,6 @@
 const gi_thread_cache gi_empty_cache = {.tag = {[0 ... GI_KINDS - 1] = NOBODYS_TAG}};
 __thread gi_thread_cache *gi_current_cache = (gi_thread_cache *)&gi_empty_cache;
 
-static gi_heap *shared_of(const gi_thread_cache *cache) { return &cache->own.group->shared; }
-
 static gi_bin *bin_of(gi_thread_cache *cache, unsigned kind, unsigned size_class) {
     return &cache->bins[kind][1 + size_class];
 }
@@ -159,7 +157,7 @@ static gi_link *give_shared(gi_thread_cache *cache, gi_heap *heap, gi_link *bloc
 static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, unsigned size_class, gi_link *blocks,
                       const char *function) {
     uint32_t rest = gi_word_make(0, kind, size_class);
-    gi_heap *group_shared = shared_of(cache);
+    gi_heap *group_shared = gi_cache_shared(cache);
     if (cache->heap == group_shared) { /* gil mode: all pools are shared */
         blocks = give_shared(cache, group_shared, blocks, kind, size_class, function);
     }
@@ -542,27 +540,10 @@ void gi_cache_share_all(const char *function) {
     work_on_all(share_one, function);
 }
 
-void gi_cache_attach(gi_thread_cache *cache, bool free_threaded) {
-    if (free_threaded) {
-        gi_heap_activate(&cache->own);
-    }
-    gi_heap *heap = free_threaded ? &cache->own : shared_of(cache);
-    if (cache->heap != heap) { /* the first time, or in another mode than the last time */
-        cache->heap = heap;
-        for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-            cache->tag[kind] = gi_word_make(heap->number, kind, 0);
-        }
-    }
-    gi_current_cache = cache;
-}
-
-void gi_cache_detach(gi_thread_cache *cache, bool free_threaded, const char *function) {
-    gi_current_cache = (gi_thread_cache *)&gi_empty_cache;
-    if (free_threaded) {
-        if (cache->remote_pending != 0) {
-            gi_cache_flush_remote(cache, function);
-        }
-        gi_heap_idle(&cache->own);
+void gi_cache_refill_from(gi_thread_cache *cache, gi_heap *heap) {
+    cache->heap = heap;
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        cache->tag[kind] = gi_word_make(heap->number, kind, 0);
     }
 }
 

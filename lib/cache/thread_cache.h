@@ -82,11 +82,6 @@ static inline bool gi_cache_is_attached(const gi_thread_cache *cache) { return c
    word its thread is asked to drain.  False when there are too many caches. */
 bool gi_cache_init(gi_thread_cache *cache, gi_heap_group *group, gi_asked *asked);
 
-/* The thread attaches: the cache allocates from the group's shared heap (gil mode) or from its own (GIL-free mode). */
-void gi_cache_attach(gi_thread_cache *cache, bool free_threaded);
-/* The thread detaches: in GIL-free mode remote frees are pushed to their owners. */
-void gi_cache_detach(gi_thread_cache *cache, bool free_threaded, const char *function);
-
 /* Free blocks for a class whose `alloc` is empty are put there; false when memory is out. */
 bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function);
 /* The same for requests of 0 bytes. */
@@ -104,6 +99,32 @@ void gi_cache_give_foreign(gi_thread_cache *cache, uint32_t word, gi_link *block
 
 /* Pushes all remote slots to the owners. */
 void gi_cache_flush_remote(gi_thread_cache *cache, const char *function);
+
+/* The shared heap of its group. */
+static inline gi_heap *gi_cache_shared(const gi_thread_cache *cache) { return &cache->own.group->shared; }
+/* It allocates from `heap` from now on. */
+void gi_cache_refill_from(gi_thread_cache *cache, gi_heap *heap);
+/* The thread attaches: the cache allocates from the group's shared heap (gil mode) or from its own (GIL-free mode). */
+static inline void gi_cache_attach(gi_thread_cache *cache, bool free_threaded) {
+    if (free_threaded) {
+        gi_heap_activate(&cache->own);
+    }
+    gi_heap *heap = free_threaded ? &cache->own : gi_cache_shared(cache);
+    if (gi_unlikely(cache->heap != heap)) { /* the first time, or in another mode than the last time */
+        gi_cache_refill_from(cache, heap);
+    }
+    gi_current_cache = cache;
+}
+/* The thread detaches: in GIL-free mode remote frees are pushed to their owners. */
+static inline void gi_cache_detach(gi_thread_cache *cache, bool free_threaded, const char *function) {
+    gi_current_cache = (gi_thread_cache *)(uintptr_t)&gi_empty_cache;
+    if (free_threaded) {
+        if (gi_unlikely(cache->remote_pending != 0)) {
+            gi_cache_flush_remote(cache, function);
+        }
+        gi_heap_idle(&cache->own);
+    }
+}
 /* Takes in what other threads have freed for this cache's heap, into the pools. */
 void gi_cache_drain(gi_thread_cache *cache, const char *function);
 /* All of the cache goes back: bins and remote frees to their pools.  The cache stays usable. */

@@ -325,6 +325,21 @@ struct other {
 };
 
 static struct shared made_parts;
+static pthread_mutex_t handing = PTHREAD_MUTEX_INITIALIZER;
+
+/* Counts `n` more; how many there are.  The parts are handed over by it: in gil mode by the lock, around the call, and
+   in GIL-free mode by a mutex, since there nothing of the library's orders one attached thread after another. */
+static size_t count_made(size_t n) {
+    int by_mutex = gilloc_get_mode() == GILLOC_MODE_FREE;
+    if (by_mutex) {
+        pthread_mutex_lock(&handing);
+    }
+    size_t count = shared_add(&made_parts, n) + n;
+    if (by_mutex) {
+        pthread_mutex_unlock(&handing);
+    }
+    return count;
+}
 
 /* What a thread does while it is walked over: nothing that changes what is alive. */
 static void churn(struct random *random) {
@@ -347,8 +362,8 @@ static void *be(void *arg) {
     PyGILState_STATE was = PyGILState_Ensure();
     make_part(&other->part, (uint64_t)(size_t)arg);
     PyEval_RestoreThread(PyEval_SaveThread());
-    shared_add(&made_parts, 1);
-    while (shared_get(&made_parts) < OTHERS) {
+    count_made(1);
+    while (count_made(0) < OTHERS) {
         PyThreadState *mine = PyEval_SaveThread();
         sched_yield();
         PyEval_RestoreThread(mine);

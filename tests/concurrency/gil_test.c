@@ -37,7 +37,7 @@ static void expect_free_and_quiet(void) {
     EXPECT_EQ(gi_load_relaxed(&gil.state), 0);
     EXPECT(gi_load_relaxed(&gil.holder) == NULL);
     EXPECT(gil.early.first == NULL && gil.late.first == NULL);
-    EXPECT_EQ(gi_load_relaxed(&gil.spinners), 0);
+    EXPECT(gi_load_relaxed(&gil.spinner) == NULL);
     EXPECT_EQ(gi_load_relaxed(&gil.ripe_at), UINT64_MAX);
 }
 

@@ -17,13 +17,17 @@
 #include "tests/support/shared.h"
 #include "tests/support/threads.h"
 
+static __thread gi_rcu_reader mine;
+
+static void here(void) { mine = gi_rcu_register(); }
+
 /* --- one thread that waits -------------------------------------------------------------------- */
 
 static struct shared waiter_id, waiter_done;
 
 static void *synchronize(void *arg) {
     (void)arg;
-    gi_rcu_register();
+    here();
     shared_set(&waiter_id, (size_t)unit_thread_id());
     gi_rcu_synchronize();
     shared_set(&waiter_done, 1);
@@ -52,31 +56,31 @@ static void finish_waiter(pthread_t thread) {
 }
 
 static void a_grace_period_waits_until_the_online_thread_is_quiescent(void) {
-    gi_rcu_register();
-    gi_rcu_online();
+    here();
+    gi_rcu_online(mine);
     for (size_t i = 0; i < 20; i++) {
         pthread_t thread = start_waiter();
         gi_rcu_quiescent();
         finish_waiter(thread);
     }
-    gi_rcu_offline();
+    gi_rcu_offline(mine);
     gi_rcu_unregister();
 }
 
 static void a_grace_period_waits_until_the_online_thread_is_offline(void) {
-    gi_rcu_register();
+    here();
     for (size_t i = 0; i < 20; i++) {
-        gi_rcu_online();
+        gi_rcu_online(mine);
         pthread_t thread = start_waiter();
-        gi_rcu_offline();
+        gi_rcu_offline(mine);
         finish_waiter(thread);
     }
     gi_rcu_unregister();
 }
 
 static void a_grace_period_waits_until_the_online_thread_unregisters(void) {
-    gi_rcu_register();
-    gi_rcu_online();
+    here();
+    gi_rcu_online(mine);
     pthread_t thread = start_waiter();
     gi_rcu_unregister();
     finish_waiter(thread);
@@ -84,16 +88,17 @@ static void a_grace_period_waits_until_the_online_thread_unregisters(void) {
 
 /* A quiescent state may be left out exactly if nobody waits for it. */
 static void who_is_waited_for_is_not_quiet(void) {
-    gi_rcu_reader reader = gi_rcu_register();
+    here();
+    gi_rcu_reader reader = mine;
     for (size_t i = 0; i < 20; i++) {
-        gi_rcu_online();
+        gi_rcu_online(mine);
         EXPECT(gi_rcu_is_quiet(reader) == !UNDER_TSAN); /* which must be told of each */
         pthread_t thread = start_waiter();
         EXPECT(!gi_rcu_is_quiet(reader));
         gi_rcu_quiescent();
         finish_waiter(thread);
         EXPECT(gi_rcu_is_quiet(reader) == !UNDER_TSAN);
-        gi_rcu_offline();
+        gi_rcu_offline(mine);
         EXPECT(!gi_rcu_is_quiet(reader));
     }
     gi_rcu_unregister();
@@ -102,22 +107,22 @@ static void who_is_waited_for_is_not_quiet(void) {
 /* --- threads that do not delay it ------------------------------------------------------------- */
 
 static void offline_threads_do_not_delay(void) {
-    gi_rcu_register(); /* and is offline by that */
+    here(); /* and is offline by that */
     for (size_t i = 0; i < ROUNDS(1000); i++) {
         gi_rcu_synchronize();
     }
     thread_join(thread_start(synchronize, NULL)); /* this thread does nothing for it */
     EXPECT_EQ(shared_get(&waiter_done), 1);
-    gi_rcu_online();
-    gi_rcu_offline();
+    gi_rcu_online(mine);
+    gi_rcu_offline(mine);
     thread_join(thread_start(synchronize, NULL));
     gi_rcu_unregister();
     thread_join(thread_start(synchronize, NULL));
 }
 
 static void an_online_caller_is_quiescent_by_it(void) {
-    gi_rcu_register();
-    gi_rcu_online();
+    here();
+    gi_rcu_online(mine);
     for (size_t i = 0; i < ROUNDS(1000); i++) {
         gi_rcu_synchronize();
     }
@@ -125,7 +130,7 @@ static void an_online_caller_is_quiescent_by_it(void) {
     pthread_t thread = start_waiter();
     gi_rcu_quiescent();
     finish_waiter(thread);
-    gi_rcu_offline();
+    gi_rcu_offline(mine);
     gi_rcu_unregister();
 }
 
@@ -143,9 +148,9 @@ static struct shared writing;
 
 static void *read_nodes(void *arg) {
     size_t *reads = arg;
-    gi_rcu_register();
+    here();
     while (shared_get(&writing) != 0) {
-        gi_rcu_online();
+        gi_rcu_online(mine);
         for (int i = 0; i < 50; i++) {
             /* order(test): acquire; pairs with release in replace_nodes(). */
             const node *at = gi_load_acquire(&current);
@@ -159,7 +164,7 @@ static void *read_nodes(void *arg) {
             EXPECT_EQ(at->alive, 1);
             gi_rcu_quiescent();
         }
-        gi_rcu_offline();
+        gi_rcu_offline(mine);
     }
     gi_rcu_unregister();
     return NULL;
@@ -174,7 +179,7 @@ static node *new_node(void) {
 
 static void *replace_nodes(void *arg) {
     (void)arg;
-    gi_rcu_register();
+    here();
     for (size_t i = 0; i < GRACE_PERIODS; i++) {
         node *old = gi_load_relaxed(&current);
         /* order(test): release; pairs with acquire in read_nodes(). */
@@ -209,8 +214,8 @@ static struct shared stay;
 
 static void *stay_online(void *arg) {
     (void)arg;
-    gi_rcu_register();
-    gi_rcu_online();
+    here();
+    gi_rcu_online(mine);
     shared_set(&stay, 1);
     while (shared_get(&stay) == 1) {
         gi_rcu_quiescent();
@@ -224,13 +229,13 @@ static void no_thread_is_started(void) {
     pthread_t other = thread_start(stay_online, NULL); /* a sanitizer may start one of its own with the first */
     WAIT_UNTIL(shared_get(&stay) == 1);
     int before = unit_threads();
-    gi_rcu_register();
-    gi_rcu_online();
+    here();
+    gi_rcu_online(mine);
     for (int i = 0; i < 100; i++) {
         gi_rcu_quiescent();
         gi_rcu_synchronize();
     }
-    gi_rcu_offline();
+    gi_rcu_offline(mine);
     gi_rcu_synchronize();
     gi_rcu_unregister();
     EXPECT_EQ(unit_threads(), before);
@@ -240,7 +245,7 @@ static void no_thread_is_started(void) {
 
 static void *register_and_unregister(void *arg) {
     struct shared *registered = arg;
-    gi_rcu_register();
+    here();
     shared_set(registered, 1);
     gi_rcu_unregister();
     return NULL;
@@ -276,13 +281,13 @@ static void expect_child_well(pid_t pid) {
 
 static void a_child_whose_parent_was_alone_has_grace_periods(void) {
     pid_t pid;
-    gi_rcu_register();
-    gi_rcu_online();
+    here();
+    gi_rcu_online(mine);
     if (in_child(&pid)) {
         gi_rcu_after_fork_child();
         gi_rcu_synchronize();
         gi_rcu_quiescent();
-        gi_rcu_offline();
+        gi_rcu_offline(mine);
         gi_rcu_synchronize();
         gi_rcu_unregister();
         _exit(0);
@@ -291,7 +296,7 @@ static void a_child_whose_parent_was_alone_has_grace_periods(void) {
     gi_rcu_unregister();
     if (in_child(&pid)) {
         gi_rcu_after_fork_child();
-        gi_rcu_register();
+        here();
         gi_rcu_synchronize();
         gi_rcu_unregister();
         _exit(0);
@@ -306,20 +311,20 @@ static void a_child_without_the_other_threads_has_grace_periods(void) {
         pthread_t other = thread_start(stay_online, NULL);
         WAIT_UNTIL(shared_get(&stay) == 1);
         if (registered != 0) {
-            gi_rcu_register();
-            gi_rcu_online();
+            here();
+            gi_rcu_online(mine);
         }
         pid_t pid;
         if (in_child(&pid)) {
             gi_rcu_after_fork_child();
             if (registered == 0) {
-                gi_rcu_register();
-                gi_rcu_online();
+                here();
+                gi_rcu_online(mine);
             }
             gi_rcu_quiescent();
             gi_rcu_synchronize();
-            gi_rcu_offline();
-            gi_rcu_online();
+            gi_rcu_offline(mine);
+            gi_rcu_online(mine);
             gi_rcu_synchronize();
             gi_rcu_unregister();
             _exit(0);
@@ -340,9 +345,9 @@ static pthread_barrier_t may_end;
 
 static void *stay_registered(void *unused) {
     (void)unused;
-    gi_rcu_register();
-    gi_rcu_online();
-    gi_rcu_offline();
+    here();
+    gi_rcu_online(mine);
+    gi_rcu_offline(mine);
     shared_add(&registered_others, 1);
     pthread_barrier_wait(&may_end);
     gi_rcu_unregister();
@@ -350,10 +355,10 @@ static void *stay_registered(void *unused) {
 }
 
 static void go_through_all_states(void) {
-    gi_rcu_online();
+    gi_rcu_online(mine);
     gi_rcu_quiescent();
     gi_rcu_synchronize();
-    gi_rcu_offline();
+    gi_rcu_offline(mine);
     gi_rcu_synchronize();
 }
 
@@ -363,10 +368,10 @@ static pthread_barrier_t all_alive;
 
 static void *register_in_the_child(void *unused) {
     (void)unused;
-    gi_rcu_register();
+    here();
     go_through_all_states();
     pthread_barrier_wait(&all_alive);
-    gi_rcu_online();
+    gi_rcu_online(mine);
     gi_rcu_unregister();
     return NULL;
 }
@@ -387,13 +392,13 @@ static void fork_registered(bool registered) {
     if (pid == 0) {
         gi_rcu_after_fork_child();
         if (!registered) {
-            gi_rcu_register();
+            here();
         }
         go_through_all_states();
         start_threads_in_the_child();
         go_through_all_states();
         gi_rcu_unregister();
-        gi_rcu_register();
+        here();
         start_threads_in_the_child();
         gi_rcu_unregister();
         _exit(0);
@@ -412,7 +417,7 @@ static void the_child_of_a_fork_lacks_the_others(void) {
     }
     WAIT_UNTIL(shared_get(&registered_others) == OTHERS);
     fork_registered(false);
-    gi_rcu_register();
+    here();
     fork_registered(true);
     gi_rcu_unregister();
     pthread_barrier_wait(&may_end);

@@ -109,7 +109,7 @@ static void *live_and_die(void *arg) {
         }
         EXPECT(state->number > last);
         last = state->number;
-        state->reader = NULL; /* plain: whoever uses it next has seen this */
+        state->reader = (gi_rcu_reader){NULL, NULL}; /* plain: whoever uses it next has seen this */
         end(state, true);
     }
     return NULL;

@@ -21,24 +21,26 @@ def step(name, path, old, new, targets):
 
 
 GIL, STATE, STOP = "concurrency/gil.c", "concurrency/thread_state.c", "concurrency/stop.c"
+LOCK_H, STATE_H = "concurrency/gil.h", "concurrency/thread_state.h"
 LIST, RCU = "concurrency/remote_list.h", "concurrency/rcu.c"
 HEAP, THREAD_CACHE, RETIRED = "lib/cache/heap.c", "lib/cache/thread_cache.c", "lib/cache/retired.c"
+HEAP_H = "lib/cache/heap.h"
 OBJECT, MAP, POOL = "lib/cache/object_alloc.c", "lib/arena/address_map.c", "lib/arena/pool.c"
 RUNTIME, GILLOC, DOMAIN = "lib/api/runtime.c", "lib/api/gilloc.c", "lib/domain/domain.c"
 
 SEEDS = [
     # --- orders
-    order("lock: a drop does not release", GIL,
+    order("lock: a drop does not release", LOCK_H,
           "!gi_cas_release(&gil->state, &state, 0)",
           "!gi_cas_relaxed(&gil->state, &state, 0)",
           UNIT),
-    order("lock: a take does not acquire", GIL,
-          "gi_unlikely(!gi_cas_acquire(&gil->state, &state, HELD))",
-          "gi_unlikely(!gi_cas_relaxed(&gil->state, &state, HELD))",
+    order("lock: a take does not acquire", LOCK_H,
+          "!gi_cas_acquire(&gil->state, &state, GI_GIL_HELD)",
+          "!gi_cas_relaxed(&gil->state, &state, GI_GIL_HELD)",
           UNIT),
     order("lock: a grant does not release", GIL,
-          "gi_exchange_acq_rel(&waiter->signal, GRANTED)",
-          "atomic_exchange_explicit(&waiter->signal, GRANTED, memory_order_relaxed)",
+          "gi_exchange_acq_rel(&waiter->signal, signal)",
+          "atomic_exchange_explicit(&waiter->signal, signal, memory_order_relaxed)",
           UNIT),
     order("lock: a granted waiter does not acquire", GIL,
           "uint32_t signal = gi_load_acquire(&self->signal);",
@@ -88,15 +90,9 @@ SEEDS = [
           "(void)gi_load_acquire(&list->head);",
           "",
           UNIT),
-    order("heap-claim: an idle heap is not released", HEAP,
-          "gi_store_release(&heap->status, GI_HEAP_IDLE);\n"
-          "}\n"
-          "\n"
-          "/* --- numbers",
-          "gi_store_relaxed(&heap->status, GI_HEAP_IDLE);\n"
-          "}\n"
-          "\n"
-          "/* --- numbers",
+    order("heap-claim: an idle heap is not released", HEAP_H,
+          "gi_store_release(&heap->status, GI_HEAP_IDLE)",
+          "gi_store_relaxed(&heap->status, GI_HEAP_IDLE)",
           CACHE),
     order("heap-claim: a released claim is not released", HEAP,
           "gi_store_release(&heap->status, GI_HEAP_IDLE);\n"
@@ -108,7 +104,7 @@ SEEDS = [
           "gi_cas_acquire(&heap->status, &status, GI_HEAP_CLAIMED)",
           "gi_cas_relaxed(&heap->status, &status, GI_HEAP_CLAIMED)",
           CACHE),
-    order("heap-claim: an attach does not acquire", HEAP,
+    order("heap-claim: an attach does not acquire", HEAP_H,
           "gi_cas_acquire(&heap->status, &status, GI_HEAP_ACTIVE)",
           "gi_cas_relaxed(&heap->status, &status, GI_HEAP_ACTIVE)",
           CACHE),
@@ -146,7 +142,7 @@ SEEDS = [
          "    }",
          API),
     step("retire: no limit", "lib/cache/retired.h",
-         "    return gi_retired_batch_is_due(retired);",
+         "    return bytes > gi_load_relaxed(&gi_retired_limit);",
          "    return false;",
          API),
     step("retire: a thread's end keeps its batch", RUNTIME,
@@ -154,8 +150,8 @@ SEEDS = [
          "",
          API),
     step("retire: the limit asks nobody at an attach", RUNTIME,
-         "gi_unlikely(gi_retired_is_due(state->cache.own.group)",
-         "gi_unlikely(false && gi_retired_is_due(state->cache.own.group)",
+         "gi_unlikely(gi_retired_any_is_due(",
+         "gi_unlikely(false && gi_retired_any_is_due(",
          API),
     step("retire: no chunk is kept spare", RETIRED,
          "        if (retired->spare == NULL) {",
@@ -240,9 +236,9 @@ SEEDS = [
          "            if (gi_likely(gi_world_is_free())) {",
          "            if (true) {",
          UNIT + API),
-    step("switch: the mode is not looked at again, gil", STATE,
-         "gi_likely(status == from && !gi_world_is_free())",
-         "gi_likely(status == from)",
+    step("switch: the mode is not looked at again, gil", STATE_H,
+         "gi_unlikely(*status != from || gi_world_is_free())",
+         "gi_unlikely(*status != from)",
          UNIT + API),
     step("switch: private heaps are kept in gil mode", RUNTIME,
          "        gi_cache_share_all(\"gilloc_set_mode\");\n",
@@ -278,8 +274,8 @@ SEEDS = [
          "    for (size_t i = 0; false && slots != NULL && i < WINDOWS; i++) {",
          API),
     # --- remote frees, exits
-    step("remote: slots are kept at a detach", THREAD_CACHE,
-         "        if (cache->remote_pending != 0) {\n"
+    step("remote: slots are kept at a detach", "lib/cache/thread_cache.h",
+         "        if (gi_unlikely(cache->remote_pending != 0)) {\n"
          "            gi_cache_flush_remote",
          "        if (false) {\n"
          "            gi_cache_flush_remote",
