@@ -42,9 +42,15 @@ static inline void *calloc_in(unsigned kind, PyMemAllocatorDomain domain, size_t
     return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);
 }
 
+static __attribute__((noinline)) void free_else(unsigned kind, PyMemAllocatorDomain domain, void *block) {
+    if (!gi_object_free_other(kind, &gi_limits[kind], block)) {
+        gi_domain_free(domain, block);
+    }
+}
+
 static inline void free_in(unsigned kind, PyMemAllocatorDomain domain, void *block) {
     if (gi_unlikely(!gi_object_free_fast(kind, &gi_limits[kind], block))) {
-        gi_domain_free(domain, block);
+        free_else(kind, domain, block);
     }
 }
 

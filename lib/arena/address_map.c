@@ -27,13 +27,12 @@ typedef gi_atomic(gi_window *) window_slot; /* atomic, order(window) */
 _Static_assert(sizeof(gi_page_word) == GI_PAGE_WORD_SIZE, "the reservation has room for the words");
 
 gi_atomic(uint64_t) gi_address_base;
+struct gi_address_reserved gi_address_reserved;
 
 static gi_atomic(window_slot *) windows; /* atomic, order(window); NULL until an arena lies outside the reservation */
 static gi_mutex map_mutex = GI_MUTEX_INIT(GI_RANK_ADDRESS_MAP);
 
 /* --- look-up ---------------------------------------------------------------------------------- */
-
-size_t gi_address_map_pages(void) { return gi_os_reservation()->pages; }
 
 static gi_window *window_of(const void *address) {
     /* order(window): acquire; pairs with release in gi_address_map_cover(). */
@@ -48,23 +47,12 @@ static gi_window *window_of(const void *address) {
 
 static size_t page_in_window(const void *address) { return ((uintptr_t)address >> GI_POOL_SHIFT) & (WINDOW_PAGES - 1); }
 
-gi_page_word *gi_address_word(const void *address) {
-    uintptr_t base = gi_load_relaxed(&gi_address_base);
-    uint64_t page = gi_address_page(base, address);
-    if (page < gi_address_map_pages()) {
-        return &gi_address_words(base)[page];
-    }
+gi_page_word *gi_address_word_in_window(const void *address) {
     gi_window *window = window_of(address);
     return window == NULL ? NULL : &window->words[page_in_window(address)];
 }
 
-gi_pool *gi_address_pool(const void *address) {
-    uint64_t page = gi_address_page(gi_load_relaxed(&gi_address_base), address);
-    if (page < gi_address_map_pages()) {
-        return (gi_pool *)(void *)(gi_os_reservation()->descriptors + page * GI_POOL_DESCRIPTOR_SIZE);
-    }
-    return &window_of(address)->pools[page_in_window(address)];
-}
+gi_pool *gi_address_pool_in_window(const void *address) { return &window_of(address)->pools[page_in_window(address)]; }
 
 /* --- windows ---------------------------------------------------------------------------------- */
 
@@ -133,7 +121,9 @@ int gi_address_map_walk(int (*visit)(gi_pool *pool, uint32_t word, void *arg), v
 
 void gi_address_map_init(size_t size) {
     gi_os_reserve(size);
-    gi_store_relaxed(&gi_address_base, (uintptr_t)gi_os_reservation()->base); /* relaxed: see its declaration */
+    const gi_reservation *reservation = gi_os_reservation();
+    gi_address_reserved = (struct gi_address_reserved){reservation->pages, reservation->descriptors};
+    gi_store_relaxed(&gi_address_base, (uintptr_t)reservation->base); /* relaxed: see its declaration */
 }
 
 void gi_address_map_before_fork(void) { gi_mutex_lock(&map_mutex); }

@@ -59,10 +59,16 @@ _Static_assert(GI_CLASSES == 1u << (GI_WORD_KIND_SHIFT - GI_WORD_CLASS_SHIFT), "
    not 0, and meaningless before. */
 extern gi_atomic(uint64_t) gi_address_base GI_INTERNAL;
 
+/* The rest of the reservation.  Constant after init. */
+extern struct gi_address_reserved {
+    uint64_t pages;    /* 0 if there is none */
+    char *descriptors; /* of each page */
+} gi_address_reserved GI_INTERNAL;
+
 /* Takes the reservation, of `size` bytes or less.  Once. */
 void gi_address_map_init(size_t size);
 /* Pages in the reservation, 0 if there is none. */
-size_t gi_address_map_pages(void);
+static inline size_t gi_address_map_pages(void) { return gi_address_reserved.pages; }
 
 /* The page of an address in the reservation; at or above the number of pages for any other address. */
 static inline uint64_t gi_address_page(uintptr_t base, const void *address) {
@@ -70,10 +76,24 @@ static inline uint64_t gi_address_page(uintptr_t base, const void *address) {
 }
 static inline gi_page_word *gi_address_words(uintptr_t base) { return (gi_page_word *)base; }
 
+/* The two below for addresses out of the reservation. */
+gi_page_word *gi_address_word_in_window(const void *address);
+gi_pool *gi_address_pool_in_window(const void *address);
+
 /* The word of any address, or NULL where no arena can be.  Any thread. */
-gi_page_word *gi_address_word(const void *address);
+static inline gi_page_word *gi_address_word(const void *address) {
+    uintptr_t base = gi_load_relaxed(&gi_address_base); /* relaxed: see its declaration */
+    uint64_t page = gi_address_page(base, address);
+    return gi_likely(page < gi_address_map_pages()) ? &gi_address_words(base)[page]
+                                                    : gi_address_word_in_window(address);
+}
 /* The descriptor of the page of `address`, whose word exists. */
-gi_pool *gi_address_pool(const void *address);
+static inline gi_pool *gi_address_pool(const void *address) {
+    uint64_t page = gi_address_page(gi_load_relaxed(&gi_address_base), address); /* relaxed: see its declaration */
+    return gi_likely(page < gi_address_map_pages())
+               ? (gi_pool *)(void *)(gi_address_reserved.descriptors + page * GI_POOL_DESCRIPTOR_SIZE)
+               : gi_address_pool_in_window(address);
+}
 
 /* Makes sure that every page of the range has a word: false when memory is out, or if the range is out of the user's
    address space.  Any thread. */

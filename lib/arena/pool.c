@@ -16,15 +16,12 @@
 #define CARVE_BYTES ((size_t)2048)
 #endif
 
-/* units / n == units * reciprocal(n) >> RECIPROCAL_SHIFT, exactly, while units * n < 2^RECIPROCAL_SHIFT: a multiply
-   where a division would be the slowest instruction of a flush. */
-#define RECIPROCAL_SHIFT 16
-#define R(n) (((1u << RECIPROCAL_SHIFT) + (n)-1) / (n))
-static const uint32_t reciprocals[GI_CLASSES] = {
+#define R(n) (((1u << GI_RECIPROCAL_SHIFT) + (n)-1) / (n))
+const uint32_t gi_reciprocals[GI_CLASSES] = {
     R(1),  R(2),  R(3),  R(4),  R(5),  R(6),  R(7),  R(8),  R(9),  R(10), R(11), R(12), R(13), R(14), R(15), R(16),
     R(17), R(18), R(19), R(20), R(21), R(22), R(23), R(24), R(25), R(26), R(27), R(28), R(29), R(30), R(31), R(32)};
 #undef R
-_Static_assert(GI_POOL_SIZE / GI_ALIGNMENT * GI_CLASSES <= 1u << RECIPROCAL_SHIFT, "the reciprocals are exact");
+_Static_assert(GI_POOL_SIZE / GI_ALIGNMENT * GI_CLASSES <= 1u << GI_RECIPROCAL_SHIFT, "the reciprocals are exact");
 
 /* --- invariant check -------------------------------------------------------------------------- */
 
@@ -79,25 +76,6 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh) {
     }
     pool->taken = (uint16_t)(pool->taken + *count);
     return blocks;
-}
-
-gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link *block) {
-    uint32_t offset = (uint32_t)((const char *)block - pool->memory) - pool->link_offset, units = offset / GI_ALIGNMENT;
-    uint32_t index = units * reciprocals[pool->size_class] >> RECIPROCAL_SHIFT;
-    if (offset >= GI_POOL_SIZE || offset != index * gi_class_size(pool->size_class)) {
-        return GI_BLOCK_INTERIOR;
-    }
-    if (index >= pool->carved) {
-        return GI_BLOCK_NOT_CARVED;
-    }
-    return pool->taken == 0 ? GI_BLOCK_NONE_TAKEN : GI_BLOCK_OK;
-}
-
-void gi_pool_give(gi_pool *pool, gi_link *block) {
-    block->next = pool->free;
-    pool->free = block;
-    pool->free_count++;
-    pool->taken--;
 }
 
 /* --- lifecycle -------------------------------------------------------------------------------- */

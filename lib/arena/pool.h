@@ -58,10 +58,31 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh);
 static inline void *gi_pool_block(const gi_pool *pool, const gi_link *link) {
     return (char *)(uintptr_t)link - pool->link_offset;
 }
+
+/* units / n == units * reciprocal(n) >> GI_RECIPROCAL_SHIFT, exactly, while units * n < 2^GI_RECIPROCAL_SHIFT: a
+   multiply where a division would be the slowest instruction of a flush. */
+#define GI_RECIPROCAL_SHIFT 16
+extern const uint32_t gi_reciprocals[GI_CLASSES] GI_INTERNAL;
+
 /* Whether `block`, by its link, can come back to the pool. */
-gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link *block);
+static inline gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link *block) {
+    uint32_t offset = (uint32_t)((const char *)block - pool->memory) - pool->link_offset, units = offset / GI_ALIGNMENT;
+    uint32_t index = units * gi_reciprocals[pool->size_class] >> GI_RECIPROCAL_SHIFT;
+    if (gi_unlikely(offset >= GI_POOL_SIZE || offset != index * gi_class_size(pool->size_class))) {
+        return GI_BLOCK_INTERIOR;
+    }
+    if (gi_unlikely(index >= pool->carved)) {
+        return GI_BLOCK_NOT_CARVED;
+    }
+    return gi_unlikely(pool->taken == 0) ? GI_BLOCK_NONE_TAKEN : GI_BLOCK_OK;
+}
 /* Takes back a block that gi_pool_examine() found right. */
-void gi_pool_give(gi_pool *pool, gi_link *block);
+static inline void gi_pool_give(gi_pool *pool, gi_link *block) {
+    block->next = pool->free;
+    pool->free = block;
+    pool->free_count++;
+    pool->taken--;
+}
 
 /* P1-P4.  0 or -1. */
 int gi_pool_check(const gi_pool *pool);

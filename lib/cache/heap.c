@@ -13,8 +13,10 @@
 #include "lib/arena/kind.h"
 #include "lib/os/os_memory.h"
 
+static gi_stash main_stash;
 gi_heap_group gi_main_group = {
     .shared = {.number = GI_HEAP_SHARED_NUMBER, .group = &gi_main_group, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)},
+    .stash = &main_stash,
     .mutex = GI_MUTEX_INIT(GI_RANK_LIMBO)};
 
 /* Held by whoever has claimed a heap.  So a fork finds none claimed, by a thread that the child lacks. */
@@ -139,18 +141,17 @@ static void list_remove(gi_heap *heap, gi_pool *pool) {
 
 /* --- take and give ---------------------------------------------------------------------------- */
 
-gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh) {
+gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, uint32_t *count, bool *fresh) {
     gi_pool *pool = gi_load_relaxed(&heap->partial[kind][size_class]); /* relaxed: owner-only */
     if (pool == NULL) {
         return NULL;
     }
-    uint32_t count;
-    gi_link *blocks = gi_pool_take(pool, &count, fresh);
+    gi_link *blocks = gi_pool_take(pool, count, fresh);
     if (!gi_pool_has_free(pool)) {
         list_remove(heap, pool);
         list_add(heap, pool);
     }
-    gi_counter_add(&heap->taken, count);
+    gi_counter_add(&heap->taken, *count);
     return blocks;
 }
 
@@ -217,28 +218,53 @@ gi_pool *gi_heap_take_limbo(gi_heap_group *group) {
     return limbo;
 }
 
-void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function) {
+/* The pool has become empty, or was full until now. */
+static __attribute__((noinline)) void relist(gi_heap *heap, gi_pool *pool, gi_pool **emptied) {
+    list_remove(heap, pool);
+    if (pool->taken != 0) {
+        list_add(heap, pool);
+        return;
+    }
+    gi_counter_sub(&heap->pools, 1);
+    gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
+    if (gi_unlikely(gi_kinds[pool->kind].type_stable)) {
+        put_in_limbo(heap->group, pool);
+    } else {
+        pool->next = *emptied;
+        *emptied = pool;
+    }
+}
+
+static inline void give_one(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function) {
     gi_pool *pool = gi_address_pool(block);
     gi_block_fault fault = gi_pool_examine(pool, block);
     if (gi_unlikely(fault != GI_BLOCK_OK)) {
         block_fault(fault, pool, block, function);
     }
     gi_pool_give(pool, block);
-    gi_counter_sub(&heap->taken, 1);
-    if (pool->taken == 0) {
-        list_remove(heap, pool);
-        gi_counter_sub(&heap->pools, 1);
-        gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
-        if (gi_unlikely(gi_kinds[pool->kind].type_stable)) {
-            put_in_limbo(heap->group, pool);
-        } else {
-            pool->next = *emptied;
-            *emptied = pool;
-        }
-    } else if (pool->full) {
-        list_remove(heap, pool);
-        list_add(heap, pool);
+    if (gi_unlikely(pool->taken == 0 || pool->full)) {
+        relist(heap, pool, emptied);
     }
+}
+
+void gi_heap_give(gi_heap *heap, gi_link *block, gi_pool **emptied, const char *function) {
+    give_one(heap, block, emptied, function);
+    gi_counter_sub(&heap->taken, 1);
+}
+
+gi_link *gi_heap_give_run(gi_heap *heap, unsigned kind, unsigned size_class, gi_link *blocks, gi_pool **emptied,
+                          const char *function) {
+    uint32_t word = gi_word_make(heap->number, kind, size_class);
+    uint64_t given = 0;
+    /* relaxed: a word that names this heap is changed by its owner alone */
+    while (blocks != NULL && gi_load_relaxed(gi_address_word(blocks)) == word) {
+        gi_link *next = blocks->next;
+        give_one(heap, blocks, emptied, function);
+        given++;
+        blocks = next;
+    }
+    gi_counter_sub(&heap->taken, given);
+    return blocks;
 }
 
 void gi_heap_release_pools(gi_pool *emptied) {
@@ -390,7 +416,8 @@ void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked
 bool gi_heap_group_init(gi_heap_group *group) {
     gi_mutex_init(&group->shared.mutex, GI_RANK_SHARED_HEAP);
     gi_mutex_init(&group->mutex, GI_RANK_LIMBO);
-    return gi_heap_number(&group->shared, group, NULL);
+    group->stash = gi_os_meta_alloc(sizeof(gi_stash));
+    return group->stash != NULL && gi_heap_number(&group->shared, group, NULL);
 }
 
 /* --- fork ------------------------------------------------------------------------------------- */

@@ -387,7 +387,8 @@ static void an_empty_pool_of_a_type_stable_kind_waits(void) {
         gi_mutex_lock(&heap->mutex);
         gi_heap_add_pool(heap, pool);
         bool fresh;
-        gi_link *blocks = gi_heap_take(heap, (unsigned)kind, 5, &fresh), *next;
+        uint32_t count;
+        gi_link *blocks = gi_heap_take(heap, (unsigned)kind, 5, &count, &fresh), *next;
         for (gi_link *link = blocks; link != NULL; link = next) {
             next = link->next;
             gi_heap_give(heap, link, &emptied, "test");
