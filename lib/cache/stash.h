@@ -25,8 +25,8 @@
 
 #ifdef GI_HOSTILE
 #define GI_STASH_LISTS 2u
-#define GI_STASH_BYTES_MIN 64u
-#define GI_STASH_BYTES_MAX 512u
+#define GI_STASH_BYTES_MIN 1024u
+#define GI_STASH_BYTES_MAX 2048u
 #else
 #define GI_STASH_LISTS 64u
 #define GI_STASH_BYTES_MIN (8u << 10)

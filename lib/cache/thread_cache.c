@@ -18,8 +18,8 @@
 #define CAP_BYTES_MIN 32u
 #define CAP_BYTES_MAX 256u
 #define CAP_BLOCKS_MIN 2u
-#define REMOTE_WAITING_BYTES_MIN 128u
-#define REMOTE_WAITING_BYTES_MAX 512u
+#define REMOTE_WAITING_BYTES_MIN 1024u
+#define REMOTE_WAITING_BYTES_MAX 4096u
 #define REMOTE_SAFEPOINTS 2u
 #else
 /* What a bin's `free` list may hold: from 8 KiB, which keeps 14 % resident after 95 % was freed, up to 256 KiB for a

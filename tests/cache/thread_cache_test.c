@@ -1055,6 +1055,7 @@ static void blocks_change_hands_while_threads_come_and_go(void) {
         }
     }
     gi_cache_flush(&workers[0].cache, FUNCTION);
+    gi_cache_flush_stash(&workers[0].cache, FUNCTION);
     EXPECT_EQ(gi_heap_check_all(), 0);
     EXPECT_EQ(get(&gi_main_group.shared.taken), 0);
     EXPECT_EQ(get(&gi_main_group.shared.pools), 0);
