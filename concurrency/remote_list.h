@@ -30,6 +30,7 @@ typedef struct gi_link {
 typedef struct gi_remote_list {
     gi_atomic(gi_link *) head;   /* atomic, order(remote-free); GI_REMOTE_CLOSED: refuses */
     gi_atomic(uint32_t) waiting; /* relaxed: how many links were pushed since the owner last took; a hint for upkeep */
+    gi_atomic(uint32_t) bound;   /* relaxed: how many may wait, as whoever does the upkeep says; a hint as well */
 } gi_remote_list;
 
 #define GI_REMOTE_CLOSED ((gi_link *)1)

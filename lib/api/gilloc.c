@@ -290,6 +290,7 @@ size_t gilloc_purge(void) {
     PyThreadState *state = gi_runtime_current();
     if (state != NULL && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
         gi_cache_flush(&state->cache, "gilloc_purge");
+        gi_cache_flush_stash(&state->cache, "gilloc_purge");
     }
     purge work = {.mine = gi_current_cache};
     bool claims = gi_runtime_begin_claims();

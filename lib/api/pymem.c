@@ -24,24 +24,24 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block); }
 
 /* What the fast path does not do is one call, in tail position, so that it needs no frame itself; each domain has calls
    of its own, so that there are no more arguments to pass on. */
-#define ELSE(name, kind, domain)                                                                     \
-    static __attribute__((noinline)) void *name##_malloc_small(size_t size) {                        \
-        void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                           \
-        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                    \
-    }                                                                                                \
-    static __attribute__((noinline)) void *name##_malloc_large(size_t size) {                        \
-        void *block = gi_object_malloc_large(&gi_limits[kind], size);                                \
-        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                    \
-    }                                                                                                \
-    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size) {           \
-        size_t bytes = count * size; /* has been checked */                                          \
-        void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL; \
-        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);             \
-    }                                                                                                \
-    static __attribute__((noinline)) void name##_free_else(void *block) {                            \
-        if (gi_unlikely(!gi_object_free_large(&gi_limits[kind], block))) {                           \
-            gi_domain_free(domain, block);                                                           \
-        }                                                                                            \
+#define ELSE(name, kind, domain)                                                                                      \
+    static __attribute__((noinline)) void *name##_malloc_small(size_t size) {                                         \
+        void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                                            \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                                     \
+    }                                                                                                                 \
+    static __attribute__((noinline)) void *name##_malloc_large(size_t size) {                                         \
+        void *block = gi_object_malloc_large(&gi_limits[kind], size);                                                 \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                                     \
+    }                                                                                                                 \
+    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size) {                            \
+        size_t bytes = count * size; /* has been checked */                                                           \
+        void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;                  \
+        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);                              \
+    }                                                                                                                 \
+    static __attribute__((noinline)) void name##_free_else(void *block) {                                             \
+        if (!gi_object_free_large(&gi_limits[kind], block) && !gi_object_free_other(kind, &gi_limits[kind], block)) { \
+            gi_domain_free(domain, block);                                                                            \
+        }                                                                                                             \
     }
 
 ELSE(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)

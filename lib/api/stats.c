@@ -18,7 +18,7 @@ typedef struct sums {
     uint64_t taken, large, pools, orphaned, adopted, remote_frees, remote_batches;
     uint64_t retired_blocks, retired_bytes, retired_lost, grace_periods;
     uint64_t states, states_ever, takes, waits, handoffs, requests;
-    uint64_t cached; /* free blocks in quiet caches */
+    uint64_t cached; /* free blocks in quiet caches and in stashes */
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* whose caches are looked at */
     bool claims;                /* may be made at all */
@@ -67,6 +67,9 @@ static void add_interpreter(sums *sum, PyInterpreterState *interpreter) {
     sum->may_claim = sum->claims && gi_runtime_may_claim(interpreter, &taken);
     add_heap(sum, &interpreter->group->shared);
     gi_cache_for_each(add_cache, sum);
+    int64_t stashed = gi_cache_count_stash(interpreter->group);
+    sum->broken |= stashed < 0 ? -1 : 0;
+    sum->cached += stashed < 0 ? 0 : (uint64_t)stashed;
     if (taken) {
         gi_gil_drop(&interpreter->registry.gil);
     }

@@ -33,8 +33,6 @@ static gi_mutex map_mutex = GI_MUTEX_INIT(GI_RANK_ADDRESS_MAP);
 
 /* --- look-up ---------------------------------------------------------------------------------- */
 
-size_t gi_address_map_pages(void) { return gi_os_reservation()->pages; }
-
 static gi_window *window_of(const void *address) {
     /* order(window): acquire; pairs with release in gi_address_map_cover(). */
     window_slot *slots = gi_load_acquire(&windows);
@@ -123,7 +121,8 @@ int gi_address_map_walk(int (*visit)(gi_pool *pool, uint32_t word, void *arg), v
 
 void gi_address_map_init(size_t size) {
     gi_os_reserve(size);
-    gi_store_relaxed(&gi_address_base, (uintptr_t)gi_os_reservation()->base); /* relaxed: see its declaration */
+    const gi_reservation *reservation = gi_os_reservation();
+    gi_store_relaxed(&gi_address_base, (uintptr_t)reservation->base); /* relaxed: see its declaration */
 }
 
 void gi_address_map_before_fork(void) { gi_mutex_lock(&map_mutex); }

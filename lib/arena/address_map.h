@@ -63,7 +63,7 @@ extern gi_atomic(uint64_t) gi_address_base GI_INTERNAL;
 /* Takes the reservation, of `size` bytes or less.  Once. */
 void gi_address_map_init(size_t size);
 /* Pages in the reservation, 0 if there is none. */
-size_t gi_address_map_pages(void);
+static inline size_t gi_address_map_pages(void) { return gi_os_reservation()->pages; }
 
 /* The page of an address in the reservation; at or above the number of pages for any other address. */
 static inline uint64_t gi_address_page(uintptr_t base, const void *address) {

@@ -13,8 +13,10 @@
 #include "lib/arena/kind.h"
 #include "lib/os/os_memory.h"
 
+static gi_stash main_stash;
 gi_heap_group gi_main_group = {
     .shared = {.number = GI_HEAP_SHARED_NUMBER, .group = &gi_main_group, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)},
+    .stash = &main_stash,
     .mutex = GI_MUTEX_INIT(GI_RANK_LIMBO)};
 
 /* Held by whoever has claimed a heap.  So a fork finds none claimed, by a thread that the child lacks. */
@@ -139,18 +141,17 @@ static void list_remove(gi_heap *heap, gi_pool *pool) {
 
 /* --- take and give ---------------------------------------------------------------------------- */
 
-gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh) {
+gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, uint32_t *count, bool *fresh) {
     gi_pool *pool = gi_load_relaxed(&heap->partial[kind][size_class]); /* relaxed: owner-only */
     if (pool == NULL) {
         return NULL;
     }
-    uint32_t count;
-    gi_link *blocks = gi_pool_take(pool, &count, fresh);
+    gi_link *blocks = gi_pool_take(pool, count, fresh);
     if (!gi_pool_has_free(pool)) {
         list_remove(heap, pool);
         list_add(heap, pool);
     }
-    gi_counter_add(&heap->taken, count);
+    gi_counter_add(&heap->taken, *count);
     return blocks;
 }
 
@@ -252,6 +253,16 @@ gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const c
         list_add(heap, pool);
     }
     return block;
+}
+
+gi_link *gi_heap_give_run(gi_heap *heap, unsigned kind, unsigned size_class, gi_link *blocks, gi_pool **emptied,
+                          const char *function) {
+    uint32_t word = gi_word_make(heap->number, kind, size_class);
+    /* relaxed: a word that names this heap is changed by its owner alone */
+    while (blocks != NULL && gi_load_relaxed(gi_address_word(blocks)) == word) {
+        blocks = gi_heap_give(heap, blocks, emptied, function);
+    }
+    return blocks;
 }
 
 void gi_heap_release_pools(gi_pool *emptied) {
@@ -391,7 +402,8 @@ void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked
 bool gi_heap_group_init(gi_heap_group *group) {
     gi_mutex_init(&group->shared.mutex, GI_RANK_SHARED_HEAP);
     gi_mutex_init(&group->mutex, GI_RANK_LIMBO);
-    return gi_heap_number(&group->shared, group, NULL);
+    group->stash = gi_os_meta_alloc(sizeof(gi_stash));
+    return group->stash != NULL && gi_heap_number(&group->shared, group, NULL);
 }
 
 /* --- fork ------------------------------------------------------------------------------------- */

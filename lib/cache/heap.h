@@ -3,8 +3,9 @@
  * heap.h [L4] - a heap: the pools of one owner, and the lists by which others give blocks back to it.
  *
  *   A *heap group* is the memory of an interpreter: one *shared heap*, in GIL-free mode a *private heap* for each
- *   thread cache, and what waits for a grace period without a thread: emptied pools of type-stable kinds, in *limbo*,
- *   and what ended threads had retired (retired.h).  The main interpreter's shared heap has number 1.
+ *   thread cache, a *stash* of free blocks that caches leave for each other (stash.h), and what waits for a grace
+ *   period without a thread: emptied pools of type-stable kinds, in *limbo*, and what ended threads had retired
+ *   (retired.h).  The main interpreter's shared heap has number 1.
  *
  *                      gil mode                          GIL-free mode
  *     shared heap      all pools                         orphans: pools of threads that ended
@@ -40,6 +41,7 @@
 #include "concurrency/remote_list.h"
 #include "lib/arena/address_map.h"
 #include "lib/arena/pool.h"
+#include "lib/cache/stash.h"
 
 enum { GI_HEAP_ACTIVE = 0, GI_HEAP_IDLE = 1, GI_HEAP_CLAIMED = 2 };
 #define GI_HEAP_SHARED_NUMBER 1u
@@ -66,6 +68,7 @@ struct gi_retired_chunk;
 
 typedef struct gi_heap_group {
     gi_heap shared;
+    gi_stash *stash;               /* guarded by shared.mutex */
     gi_mutex mutex;                /* of what follows */
     gi_pool *limbo;                /* guarded by mutex, linked by next */
     struct gi_retired_chunk *left; /* guarded by mutex: what ended threads had retired */
@@ -79,7 +82,7 @@ static inline bool gi_heap_is_shared(const gi_heap *heap) { return heap == &heap
 
 /* A private heap, empty, with no list open. */
 void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked *asked);
-/* Makes zeroed memory a group; false when there is no number left. */
+/* Makes zeroed memory a group; false when memory is out or there is no number left. */
 bool gi_heap_group_init(gi_heap_group *group);
 /* The heap of a number that stands in a page word. */
 gi_heap *gi_heap_of_number(uint32_t number);
@@ -89,8 +92,8 @@ uint32_t gi_heap_last_number(void);
 bool gi_heap_number(gi_heap *heap, gi_heap_group *group, gi_asked *asked);
 
 /* (held) Free blocks of a kind and class from a partial pool: its whole free list, or newly carved ones; NULL when
-   there is no such pool.  *fresh: see gi_pool_take(). */
-gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh);
+   there is no such pool.  *count, *fresh: see gi_pool_take(). */
+gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, uint32_t *count, bool *fresh);
 /* A new pool for `heap` from the arena manager, or NULL; its page word says so when it is added.  Not held: the arena
    allocator may be a user's. */
 gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class);
@@ -101,6 +104,10 @@ void gi_heap_add_pool(gi_heap *heap, gi_pool *pool);
    nothing taken leaves the heap and is put in front of *emptied, or of the group's limbo if its kind is type-stable.
    `function` is named if a block turns out to be none. */
 gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const char *function);
+/* (held) The same for the blocks of a list up to the first whose page word is not `heap`'s, of that kind and class; it
+   and the rest are returned. */
+gi_link *gi_heap_give_run(gi_heap *heap, unsigned kind, unsigned size_class, gi_link *blocks, gi_pool **emptied,
+                          const char *function);
 /* Gives emptied pools, or those of a limbo after a grace period, to the arena manager.  Not held. */
 void gi_heap_release_pools(gi_pool *emptied);
 /* The block is free already: found as it went back to its pool. */

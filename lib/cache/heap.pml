@@ -2,7 +2,7 @@
 /*
  * heap.pml - a model of heap.c and thread_cache.c, GIL-free mode: who counts a pool while threads free, end, adopt.
  *
- *   Modelled    one pool of three blocks, its page word and its count; the shared heap with its mutex; for each
+ *   Modelled    one pool of three blocks, its page word and its count; the shared heap with its mutex; the stash; for each
  *               thread a private heap with its status and remote list, a bin, and one remote slot with the word that
  *               it is for.  An owner, which may be detached for a while, ends, and whose number then serves a second
  *               thread, which adopts; a thread that adopts besides; two threads that free a block of the pool by a
@@ -17,13 +17,15 @@
  *   M1  Pool and counts are touched by one thread at a time, and by the heap that the page word names.
  *   M2  Each block that comes back to the pool was taken out of it.
  *   M3  A page word names no heap whose list is closed: so who is refused finds another word, and goes on.
- *   M4  When all threads have ended, each block is in the pool, the pool has gone, and nothing is in a bin, slot or
- *       list.
+ *   M4  When all threads have ended and the stash has been emptied, each block is in the pool, the pool has gone, and
+ *       nothing is in a bin, slot or list.
  *   M5  Every run ends: who is refused is not refused for ever.
  *
- *   give()      gi_heap_give()               adopt()     gi_heap_adopt(), gi_heap_take()
+ *   give()      gi_heap_give(), gi_heap_give_run()
+ *   adopt()     gi_heap_adopt(), gi_heap_take(), take_from_stash()
  *   settle()    give_back(), give_shared(), gi_cache_free_remote(), push_slot(): in C they call each other; here one
  *               loop works off what is still to be given back
+ *   stash()     stash(), stash_bins()        init        gi_cache_flush_stash()
  *   upkeep()    upkeep(), gi_heap_try_claim(), drain_heap()
  *   end()       end() of thread_cache.c      freer()     gi_object_free_slow(), gi_cache_flush_remote()
  *   owner(), adopter()  gi_cache_attach(), gi_cache_detach(), gi_cache_end()
@@ -36,6 +38,7 @@
  *               BREAK_SHARED_NO_LOOK      blocks go to the shared heap without a look at the word under its mutex
  *               BREAK_SHARED_NO_MUTEX     blocks go to the shared heap without its mutex
  *               BREAK_ADOPT_NO_MUTEX      a pool is adopted without the shared heap's mutex
+ *               BREAK_STASH_KEEPS         whoever takes what is in the stash leaves it there as well
  *               BREAK_CLAIM_ACTIVE        a heap is claimed whatever its status is
  *               BREAK_ACTIVATE_NO_WAIT    attaching does not wait for a claim to be released
  */
@@ -61,6 +64,7 @@ byte word = OWNER; /* the pool's page word */
 byte pooled = 1;   /* what is in the pool */
 byte taken = 2;    /* how many it counts as taken */
 bool counting;     /* of the model: somebody touches it */
+byte stashed;      /* what is in the stash; under the shared heap's mutex, here in one step */
 
 byte mutex;         /* the shared heap's: who holds it */
 byte claim_mutex;   /* who holds it */
@@ -219,8 +223,22 @@ inline activate(me) {
 #endif
 }
 
+/* Leaves blocks to others, if the stash has room. */
+inline stash(blocks) {
+    if
+    :: atomic { blocks != 0 && stashed == 0 -> stashed = blocks; blocks = 0 }
+    :: true
+    fi
+}
+
 inline adopt(me) {
     if
+    :: atomic {
+           stashed != 0 -> bin = stashed;
+#ifndef BREAK_STASH_KEEPS
+           stashed = 0
+#endif
+       }
     :: word == SHARED && pooled != 0 -> /* a peek */
 #ifndef BREAK_OPEN_AFTER_WORD
        closed[me] = false;
@@ -264,6 +282,7 @@ inline adopt(me) {
 
 /* Steps 1 to 4 of docs/design.md, "Thread end". */
 inline end(me) {
+    stash(bin);
     atomic { todo = bin; bin = 0 }
     settle(me, false);
     take_all(me);
@@ -336,10 +355,14 @@ proctype freer(byte me, block) {
     seen = word;
     assert(seen != NO_POOL);
     if
-    :: seen == SHARED -> todo = block /* into the bin, which comes back below */
+    :: seen == SHARED -> todo = block /* into the bin, which comes back below, or goes to the stash */
     :: else -> slot_word = seen; slot = block
     fi;
     seen = 0;
+    if
+    :: atomic { me == FREER(1) && todo != 0 && stashed == 0 -> stashed = todo; todo = 0 }
+    :: true
+    fi;
     settle(me, true);
     upkeep(me);
     settle(me, true);
@@ -348,6 +371,7 @@ proctype freer(byte me, block) {
 }
 
 init {
+    byte todo;
     atomic {
         closed[ADOPTER] = true;
         status[ADOPTER] = IDLE;
@@ -357,6 +381,13 @@ init {
         run freer(FREER(1), 4)
     }
     (ended == 4);
+    todo = stashed;
+    do
+    :: todo != 0 ->
+       atomic { start_count(SHARED) }
+       atomic { give(SHARED) }
+    :: else -> break
+    od;
     atomic {
         assert(pooled == ALL && taken == 0 && word == NO_POOL); /* M4 */
         assert(list[OWNER] == 0 && list[ADOPTER] == 0)          /* M4 */

@@ -166,6 +166,7 @@ void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t 
         return NULL;
     }
     bin->free = NULL;
+    bin->length = bin->cap - (uint32_t)bin->room;
     bin->room = (int32_t)bin->cap;
     bin->fresh = false;
     bin->alloc = block->next;

@@ -181,6 +181,38 @@ static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limi
     return true;
 }
 
+/* The same for a block of another heap in GIL-free mode: one of the shared heap's for a bin with room, or another one
+   for a remote slot that has its like already. */
+static inline bool gi_object_free_other(unsigned kind, const gi_fast_limits *limits, void *block) {
+    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
+    uint64_t page = gi_address_page(base, block);
+    gi_thread_cache *cache = gi_current_cache;
+    if (!gi_below_relaxed(page, &limits->pages) || cache->heap != &cache->own) { /* the empty sentinel's is NULL */
+        return false;
+    }
+    /* relaxed: address_map.h; a word that a slot has was acquired when it came there */
+    uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]);
+    gi_link *link = block;
+    if ((word ^ gi_word_make(cache->own.group->shared.number, kind, 0)) < GI_WORD_CLASS_SPAN) {
+        gi_bin *bin = &cache->bins[kind][1 + gi_word_class(word)];
+        if (bin->room <= 0) {
+            return false;
+        }
+        bin->room--;
+        link->next = bin->free;
+        bin->free = link;
+        return true;
+    }
+    gi_remote_slot *slot = gi_cache_remote_slot(cache, word);
+    if (slot->word != word || slot->count == 0 || slot->count + 1 >= GI_REMOTE_BATCH || gi_word_kind(word) != kind) {
+        return false;
+    }
+    link->next = slot->first;
+    slot->first = link;
+    slot->count++;
+    return true;
+}
+
 /* --- fast path of large blocks ---------------------------------------------------------------- */
 
 /* For the mem and object domains.  NULL or false are for the slow path, the system's refusal too. */

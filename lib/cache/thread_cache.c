@@ -18,19 +18,19 @@
 #define CAP_BYTES_MIN 32u
 #define CAP_BYTES_MAX 256u
 #define CAP_BLOCKS_MIN 2u
-#define REMOTE_BATCH 2u
-#define REMOTE_WAITING_BYTES 128u
+#define REMOTE_WAITING_BYTES_MIN 1024u
+#define REMOTE_WAITING_BYTES_MAX 4096u
 #define REMOTE_SAFEPOINTS 2u
 #else
 /* What a bin's `free` list may hold: from 8 KiB, which keeps 14 % resident after 95 % was freed, up to 256 KiB for a
    class that overflows and refills in turns (23 % resident, as pymalloc; a quarter less time). */
-#define CAP_BYTES_MIN (8u << 10)
+#define CAP_BYTES_MIN (4u << 10)
 #define CAP_BYTES_MAX (256u << 10)
-#define CAP_BLOCKS_MIN 64u
-/* Remote frees go to their owner in chains of so many: 1 costs 15.6 ns a block, 8 12.4, 32 12.7. */
-#define REMOTE_BATCH 16u
-/* An owner that does not take in what has been freed for it is asked to at so many bytes a class. */
-#define REMOTE_WAITING_BYTES (32u << 10)
+#define CAP_BLOCKS_MIN 16u
+/* An owner that does not take in what has been freed for it is asked to at so many bytes a class: more, up to the
+   second figure, if it looks for blocks of the class soon after they went to its pools. */
+#define REMOTE_WAITING_BYTES_MIN (32u << 10)
+#define REMOTE_WAITING_BYTES_MAX (256u << 10)
 /* Remote frees wait for a full chain during so many safepoints. */
 #define REMOTE_SAFEPOINTS 64u
 #endif
@@ -102,6 +102,23 @@ static int64_t count_class(const gi_thread_cache *cache, unsigned kind, unsigned
     return sum;
 }
 
+int64_t gi_cache_count_stash(gi_heap_group *group) {
+    int64_t sum = 0;
+    gi_mutex_lock(&group->shared.mutex);
+    for (unsigned kind = 0; kind < gi_kind_count() && sum >= 0; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES && sum >= 0; size_class++) {
+            const gi_stash_class *class = &group->stash->classes[kind][size_class];
+            uint32_t lists = gi_load_relaxed(&class->count); /* relaxed: under the mutex */
+            for (uint32_t i = 0; i < lists && sum >= 0; i++) {
+                int64_t count = count_list(class->lists[i], kind, size_class);
+                sum = count < 0 ? -1 : sum + count;
+            }
+        }
+    }
+    gi_mutex_unlock(&group->shared.mutex);
+    return sum;
+}
+
 int64_t gi_cache_count_free(const gi_thread_cache *cache) {
     int64_t sum = 0;
     unsigned kinds = gi_kind_count();
@@ -135,21 +152,30 @@ static void release_emptied(gi_thread_cache *cache) {
 /* Gives blocks of a shared heap back; those that another heap has adopted meanwhile are returned. */
 static gi_link *give_shared(gi_thread_cache *cache, gi_heap *heap, gi_link *blocks, unsigned kind, unsigned size_class,
                             const char *function) {
-    uint32_t shared = gi_word_make(heap->number, kind, size_class);
     gi_link *adopted = NULL;
     gi_mutex_lock(&heap->mutex);
-    while (blocks != NULL) {
-        if (gi_likely(gi_load_relaxed(gi_address_word(blocks)) == shared)) { /* relaxed: under the mutex it stays so */
-            blocks = gi_heap_give(heap, blocks, &cache->emptied, function);
-        } else {
-            gi_link *block = blocks;
-            blocks = block->next;
-            block->next = adopted;
-            adopted = block;
-        }
+    while ((blocks = gi_heap_give_run(heap, kind, size_class, blocks, &cache->emptied, function)) != NULL) {
+        gi_link *block = blocks;
+        blocks = block->next;
+        block->next = adopted;
+        adopted = block;
     }
     gi_mutex_unlock(&heap->mutex);
     return adopted;
+}
+
+/* Gives back what is at the head of the list and of a private heap that is the caller's; the rest is returned. */
+static gi_link *give_run(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, unsigned size_class, gi_link *blocks,
+                         const char *function) {
+    const gi_link *before;
+    do {
+        before = blocks;
+        blocks = gi_heap_give_run(&cache->own, kind, size_class, blocks, &cache->emptied, function);
+        if (claimed != NULL) {
+            blocks = gi_heap_give_run(claimed, kind, size_class, blocks, &cache->emptied, function);
+        }
+    } while (blocks != before && claimed != NULL);
+    return blocks;
 }
 
 /* Gives each block back to whoever owns its pool by now.  `claimed`: a heap besides the cache's that is the caller's
@@ -163,23 +189,14 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
     }
     while (blocks != NULL) {
         gi_link *shared = NULL;
-        while (blocks != NULL) {
+        while ((blocks = give_run(cache, claimed, kind, size_class, blocks, function)) != NULL) {
             gi_link *block = blocks;
+            blocks = block->next;
             /* order(page-word): acquire; pairs with release in move_pool(). */
             uint32_t word = gi_load_acquire(gi_address_word(block)), number = gi_word_heap(word);
             if ((word ^ rest) << (32 - GI_WORD_HEAP_SHIFT) != 0 || number == 0) {
                 gi_heap_double_free(gi_address_pool(block), block, function); /* its pool has gone: it was free */
-            }
-            if (number == cache->own.number) {
-                blocks = gi_heap_give(&cache->own, block, &cache->emptied, function);
-                continue;
-            }
-            if (claimed != NULL && number == claimed->number) {
-                blocks = gi_heap_give(claimed, block, &cache->emptied, function);
-                continue;
-            }
-            blocks = block->next;
-            if (number == group_shared->number) {
+            } else if (number == group_shared->number) {
                 block->next = shared;
                 shared = block;
             } else {
@@ -210,28 +227,100 @@ void gi_cache_give_foreign(gi_thread_cache *cache, uint32_t word, gi_link *block
     gi_cache_free_remote(cache, word, block, function);
 }
 
+/* --- how much may wait for an owner ------------------------------------------------------------ */
+
+/* What may wait in a remote list before it is drained, in blocks.  The lowest bits count how often it has been since
+   the owner last came for blocks of the class and found none. */
+#define DRAINS 7u
+
+static uint32_t waiting_blocks(unsigned size_class, uint32_t bytes) {
+    return bytes / (uint32_t)gi_class_size(size_class) & ~DRAINS;
+}
+
+static uint32_t bound_of(const gi_remote_list *list, unsigned size_class) {
+    uint32_t bound = gi_load_relaxed(&list->bound) & ~DRAINS,
+             least = waiting_blocks(size_class, REMOTE_WAITING_BYTES_MIN);
+    return bound > least ? bound : least;
+}
+
+/* The list has been drained.  By who owns or has claimed its heap, as below. */
+static void drained(gi_remote_list *list, unsigned size_class) {
+    uint32_t bound = gi_load_relaxed(&list->bound);
+    bool often = (bound & DRAINS) == DRAINS; /* the owner does not come: less may wait */
+    gi_store_relaxed(&list->bound, often ? (bound_of(list, size_class) / 2 & ~DRAINS) + 1 : bound + 1);
+}
+
+/* The owner needs blocks of the class, and none wait: if they went to its pools, more may wait from now on. */
+static void missed(gi_remote_list *list, unsigned size_class) {
+    if ((gi_load_relaxed(&list->bound) & DRAINS) != 0) {
+        uint32_t bound = bound_of(list, size_class) * 2, most = waiting_blocks(size_class, REMOTE_WAITING_BYTES_MAX);
+        gi_store_relaxed(&list->bound, bound < most ? bound : most);
+    }
+}
+
 /* --- refill, overflow ------------------------------------------------------------------------- */
+
+/* Leaves a list of about `length` free blocks for other threads of the group.  False if the stash has enough of them:
+   it is still the caller's. */
+static bool stash(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *list, uint32_t length,
+                  const char *function) {
+    gi_heap *shared = gi_cache_shared(cache);
+    gi_link *surplus = NULL;
+    gi_mutex_lock(&shared->mutex);
+    bool put = gi_stash_put(shared->group->stash, kind, size_class, list, length);
+    while (!put && (surplus = gi_stash_surplus(shared->group->stash, kind, size_class)) != NULL) {
+        gi_mutex_unlock(&shared->mutex);
+        give_back(cache, NULL, kind, size_class, surplus, function);
+        gi_mutex_lock(&shared->mutex);
+    }
+    gi_mutex_unlock(&shared->mutex);
+    return put;
+}
+
+/* Whether a list is one for the stash: it is of the shared heap's blocks, as far as its first one tells, and nobody
+   waits for its pools to become empty. */
+static bool is_for_stash(const gi_thread_cache *cache, unsigned kind, const gi_link *list) {
+    uint32_t word = gi_load_relaxed(gi_address_word(list)); /* relaxed: a hint */
+    return gi_word_heap(word) == gi_cache_shared(cache)->number && !gi_kinds[kind].type_stable;
+}
 
 static void set_cap(gi_bin *bin, uint32_t cap) {
     bin->room += (int32_t)cap - (int32_t)bin->cap;
     bin->cap = cap;
 }
 
-/* Blocks from the pools of the cache's heap: partial ones, orphans (GIL-free mode), a new one. */
-static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned size_class, bool *fresh) {
+static gi_link *take_from_stash(gi_thread_cache *cache, unsigned kind, unsigned size_class, uint32_t *length) {
+    gi_heap *shared = gi_cache_shared(cache);
+    gi_mutex_lock(&shared->mutex);
+    gi_link *blocks = gi_stash_take(shared->group->stash, kind, size_class, length);
+    gi_mutex_unlock(&shared->mutex);
+    return blocks;
+}
+
+/* Blocks from the stash and the pools of the cache's heap.  Gil mode: the stash, a partial pool, a new one.  GIL-free
+   mode: a partial pool, the stash, an orphan, a new one. */
+static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned size_class, uint32_t *length,
+                                bool *fresh) {
     gi_heap *heap = cache->heap;
     bool shared = gi_heap_is_shared(heap);
     gi_link *blocks = NULL;
+    *fresh = false;
     for (gi_pool *pool = NULL;;) {
         if (shared) {
             gi_mutex_lock(&heap->mutex);
         }
         if (pool != NULL) {
             gi_heap_add_pool(heap, pool);
+        } else if (shared) {
+            blocks = gi_stash_take(heap->group->stash, kind, size_class, length);
         }
-        blocks = gi_heap_take(heap, kind, size_class, fresh);
+        if (blocks == NULL) {
+            blocks = gi_heap_take(heap, kind, size_class, length, fresh);
+        }
         if (shared) {
             gi_mutex_unlock(&heap->mutex);
+        } else if (blocks == NULL && gi_stash_waits(heap->group->stash, kind, size_class)) {
+            blocks = take_from_stash(cache, kind, size_class, length);
         }
         if (blocks != NULL) {
             return blocks;
@@ -261,18 +350,22 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
     if (bin->free != NULL) {
         bin->alloc = bin->free;
         bin->free = NULL;
+        bin->length = bin->cap - (uint32_t)bin->room;
         bin->room = (int32_t)bin->cap;
         bin->fresh = false;
         return true;
     }
     gi_remote_list *remote = &cache->own.remote[kind][size_class];
     if (cache->heap == &cache->own && gi_remote_list_any(remote)) {
+        bin->length = gi_load_relaxed(&remote->waiting); /* relaxed: a hint */
         bin->alloc = gi_remote_list_take_all(remote);
         bin->fresh = false;
         return true;
     }
-    bool fresh = false;
-    gi_link *blocks = take_from_pools(cache, kind, size_class, &fresh);
+    missed(remote, size_class);
+    bool fresh;
+    uint32_t length;
+    gi_link *blocks = take_from_pools(cache, kind, size_class, &length, &fresh);
     if (blocks == NULL) {
         return false;
     }
@@ -282,9 +375,11 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
             last = last->next;
         }
         last->next = bin->alloc;
+        length += bin->length;
         fresh = false;
     }
     bin->alloc = blocks;
+    bin->length = length;
     bin->fresh = fresh;
     if (bin->flushed) { /* given back too early: hold more */
         bin->flushed = false;
@@ -317,10 +412,12 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         return;
     }
     gi_link *blocks = bin->free;
+    uint32_t length = bin->cap;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
     if (bin->alloc == NULL) {
         bin->alloc = blocks;
+        bin->length = length;
         bin->fresh = false;
         return;
     }
@@ -329,7 +426,9 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         set_cap(bin, bin->cap / 2 > least ? bin->cap / 2 : least);
     }
     bin->flushed = true;
-    give_back(cache, NULL, kind, size_class, blocks, function);
+    if (!is_for_stash(cache, kind, blocks) || !stash(cache, kind, size_class, blocks, length, function)) {
+        give_back(cache, NULL, kind, size_class, blocks, function);
+    }
 }
 
 void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function) {
@@ -350,6 +449,7 @@ static void drain_heap(gi_thread_cache *cache, gi_heap *heap, const char *functi
             unsigned size_class = (unsigned)__builtin_ctz(left);
             if (gi_remote_list_any(&heap->remote[kind][size_class])) {
                 gi_link *blocks = gi_remote_list_take_all(&heap->remote[kind][size_class]);
+                drained(&heap->remote[kind][size_class], size_class);
                 give_back(cache, heap, kind, size_class, blocks, function);
             }
         }
@@ -383,13 +483,13 @@ static void push_slot(gi_thread_cache *cache, gi_remote_slot *slot, const char *
     }
     gi_counter_add(&cache->remote_frees, chain.count);
     gi_counter_add(&cache->remote_batches, 1);
-    if (gi_load_relaxed(&list->waiting) * gi_class_size(size_class) >= REMOTE_WAITING_BYTES) { /* relaxed: a hint */
+    if (gi_load_relaxed(&list->waiting) >= bound_of(list, size_class)) { /* relaxed: a hint */
         upkeep(cache, heap, function);
     }
 }
 
 void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function) {
-    gi_remote_slot *slot = &cache->remote[(word >> GI_WORD_CLASS_SHIFT) * 2654435761u >> 26 & (GI_REMOTE_SLOTS - 1)];
+    gi_remote_slot *slot = gi_cache_remote_slot(cache, word);
     while (slot->count != 0 && slot->word != word) { /* again if a refused push has filled it with others */
         push_slot(cache, slot, function);
     }
@@ -402,7 +502,7 @@ void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block,
         block->next = slot->first;
     }
     slot->first = block;
-    if (++slot->count >= REMOTE_BATCH) {
+    if (++slot->count >= GI_REMOTE_BATCH) {
         push_slot(cache, slot, function);
     }
 }
@@ -432,13 +532,22 @@ void gi_cache_safepoint(gi_thread_cache *cache, const char *function) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
+static bool any_stashed(const gi_stash *stash) {
+    bool any = false;
+    unsigned kinds = gi_kind_count();
+    for (unsigned i = 0; i < kinds * GI_CLASSES && !any; i++) {
+        any = gi_stash_any(stash, i / GI_CLASSES, i % GI_CLASSES);
+    }
+    return any;
+}
+
 static bool is_empty(const gi_thread_cache *cache) {
     uint32_t used = 0, open = 0;
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         used |= cache->used[kind];
         open |= cache->own.open[kind];
     }
-    return used == 0 && open == 0 && cache->remote_pending == 0;
+    return used == 0 && open == 0 && cache->remote_pending == 0 && !any_stashed(cache->own.group->stash);
 }
 
 void gi_cache_flush(gi_thread_cache *cache, const char *function) {
@@ -464,11 +573,53 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
     gi_cache_flush_remote(cache, function);
 }
 
+void gi_cache_flush_stash(gi_thread_cache *cache, const char *function) {
+    gi_heap *shared = gi_cache_shared(cache);
+    gi_stash *stash = shared->group->stash;
+    for (unsigned kind = 0; kind < gi_kind_count(); kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            while (gi_stash_any(stash, kind, size_class)) {
+                gi_mutex_lock(&shared->mutex);
+                gi_link *list = gi_stash_empty(stash, kind, size_class);
+                gi_mutex_unlock(&shared->mutex);
+                give_back(cache, NULL, kind, size_class, list, function);
+            }
+        }
+    }
+    gi_cache_flush_remote(cache, function);
+}
+
+static void flush_with_stash(gi_thread_cache *cache, const char *function) {
+    gi_cache_flush(cache, function);
+    gi_cache_flush_stash(cache, function);
+}
+
+/* Leaves the bins to the stash, as far as it has room.  Pools of a type-stable kind wait to become empty. */
+static void stash_bins(gi_thread_cache *cache) {
+    gi_heap *shared = gi_cache_shared(cache);
+    gi_mutex_lock(&shared->mutex);
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (uint32_t left = gi_kinds[kind].type_stable ? 0 : cache->used[kind]; left != 0; left &= left - 1) {
+            unsigned size_class = (unsigned)__builtin_ctz(left);
+            gi_bin *bin = bin_of(cache, kind, size_class);
+            uint32_t length = bin->cap - (uint32_t)bin->room;
+            if (bin->alloc != NULL && gi_stash_put(shared->group->stash, kind, size_class, bin->alloc, bin->length)) {
+                bin->alloc = NULL;
+            }
+            if (bin->free != NULL && gi_stash_put(shared->group->stash, kind, size_class, bin->free, length)) {
+                bin->free = NULL;
+                bin->room = (int32_t)bin->cap;
+            }
+        }
+    }
+    gi_mutex_unlock(&shared->mutex);
+}
+
 void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function) {
     if (!cache->own.lost && gi_heap_claim(&cache->own)) {
         cache->claiming = true;
         cache->emptied = *emptied;
-        gi_cache_flush(cache, function);
+        flush_with_stash(cache, function);
         *emptied = cache->emptied;
         cache->emptied = NULL;
         cache->claiming = false;
@@ -526,7 +677,7 @@ static void work_on_all(void (*work)(gi_thread_cache *cache, const char *functio
     gi_heap_release_pools(all.emptied);
 }
 
-void gi_cache_flush_all(const char *function) { work_on_all(gi_cache_flush, function); }
+void gi_cache_flush_all(const char *function) { work_on_all(flush_with_stash, function); }
 
 static void share_one(gi_thread_cache *cache, const char *function) {
     if (cache->heap == &cache->own) {
@@ -549,6 +700,7 @@ void gi_cache_refill_from(gi_thread_cache *cache, gi_heap *heap) {
 
 /* Ends a cache that is the caller's. */
 static void end(gi_thread_cache *cache, const char *function) {
+    stash_bins(cache);
     gi_cache_flush(cache, function);
     if (cache->heap == &cache->own) {
         share(cache, function);

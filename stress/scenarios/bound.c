@@ -10,8 +10,9 @@
 /* docs/design.md */
 #define CLASSES 32
 #define CLASS_STEP 16
-#define BIN_CAP (8 * KIB) /* grows for a class that overflows and refills in turns, which none here does */
-#define BIN_BLOCKS 64     /* at least */
+#define BIN_CAP (4 * KIB) /* grows for a class that overflows and refills in turns, which none here does */
+#define BIN_BLOCKS 16     /* at least */
+#define STASH (8 * KIB)   /* a class; grows where threads pass lists round, whose blocks are live in turns */
 #define POOL (16 * KIB)
 #define REMOTE_LIST (32 * KIB)
 #define REMOTE_SLOTS 64
@@ -39,6 +40,7 @@ int64_t bound_bytes(const struct bound_case *bound, int64_t live, json_t **terms
         int64_t bytes;
     } parts[] = {
         {"bins", small * threads * bins()},
+        {"stash", small * CLASSES * STASH},
         {"pool_tails", small * threads * CLASSES * POOL},
         {"remote_lists", small * threads * CLASSES * REMOTE_LIST},
         {"remote_slots", small * threads * REMOTE_SLOTS * REMOTE_SLOT_BLOCKS * CLASSES * CLASS_STEP},

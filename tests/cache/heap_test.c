@@ -50,14 +50,22 @@ static uint32_t length_of(const gi_link *block) {
     return length;
 }
 
-/* What the heap has, else from a new pool. */
+/* What the heap has. */
+static gi_link *take_partial(gi_heap *heap, unsigned kind, unsigned size_class, bool *fresh) {
+    uint32_t count = 0;
+    gi_link *blocks = gi_heap_take(heap, kind, size_class, &count, fresh);
+    EXPECT_EQ(count, length_of(blocks));
+    return blocks;
+}
+
+/* The same, else from a new pool. */
 static gi_link *take(gi_heap *heap, unsigned size_class, bool *fresh) {
-    gi_link *blocks = gi_heap_take(heap, KIND, size_class, fresh);
+    gi_link *blocks = take_partial(heap, KIND, size_class, fresh);
     if (blocks == NULL) {
         gi_pool *pool = gi_heap_acquire_pool(heap, KIND, size_class);
         EXPECT(pool != NULL);
         gi_heap_add_pool(heap, pool);
-        blocks = gi_heap_take(heap, KIND, size_class, fresh);
+        blocks = take_partial(heap, KIND, size_class, fresh);
     }
     EXPECT(blocks != NULL);
     EXPECT_EQ(heap_of(blocks), heap->number);
@@ -184,7 +192,7 @@ static void blocks_are_taken_and_given(void) {
     bool fresh;
     init();
     for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
-        EXPECT(gi_heap_take(heap, KIND, size_class, &fresh) == NULL);
+        EXPECT(take_partial(heap, KIND, size_class, &fresh) == NULL);
         gi_link *blocks = take(heap, size_class, &fresh);
         uint32_t count = length_of(blocks);
         EXPECT(fresh == (size_class == 0)); /* after that the pool has been used */
@@ -192,8 +200,8 @@ static void blocks_are_taken_and_given(void) {
         gi_pool *pool = gi_address_pool(blocks);
         EXPECT_EQ(pool->kind, KIND);
         EXPECT_EQ(pool->size_class, size_class);
-        EXPECT(gi_heap_take(heap, !KIND, size_class, &fresh) == NULL); /* of this kind and class alone */
-        EXPECT(gi_heap_take(heap, KIND, (size_class + 1) % GI_CLASSES, &fresh) == NULL);
+        EXPECT(take_partial(heap, !KIND, size_class, &fresh) == NULL); /* of this kind and class alone */
+        EXPECT(take_partial(heap, KIND, (size_class + 1) % GI_CLASSES, &fresh) == NULL);
         for (gi_link *next; blocks != NULL; blocks = next) {
             next = blocks->next;
             EXPECT_EQ(get(&heap->pools), 1);
@@ -213,7 +221,7 @@ static void a_full_pool_is_served_again_when_a_block_comes_back(void) {
     take_pools(heap, blocks, 2);
     expect_counts(heap, 2, 2 * CAPACITY);
     EXPECT(first_partial(heap, CLASS) == NULL);
-    EXPECT(gi_heap_take(heap, KIND, CLASS, &fresh) == NULL);
+    EXPECT(take_partial(heap, KIND, CLASS, &fresh) == NULL);
     EXPECT(heap->full != NULL);
     give(heap, blocks[CAPACITY + 1]);
     EXPECT(first_partial(heap, CLASS) == gi_address_pool(blocks[CAPACITY + 1]));
@@ -223,12 +231,12 @@ static void a_full_pool_is_served_again_when_a_block_comes_back(void) {
     EXPECT(heap->full == NULL);
     size_t again = 0;
     for (int i = 0; i < 2; i++) {
-        gi_link *list = gi_heap_take(heap, KIND, CLASS, &fresh);
+        gi_link *list = take_partial(heap, KIND, CLASS, &fresh);
         EXPECT(list != NULL && !fresh);
         again += length_of(list);
     }
     EXPECT_EQ(again, 3);
-    EXPECT(gi_heap_take(heap, KIND, CLASS, &fresh) == NULL);
+    EXPECT(take_partial(heap, KIND, CLASS, &fresh) == NULL);
     expect_counts(heap, 2, 2 * CAPACITY);
     for (size_t i = 0; i < 2 * CAPACITY; i++) {
         give(heap, blocks[i]);
@@ -334,7 +342,7 @@ static void orphans_go_to_the_shared_heap_and_are_adopted(void) {
     EXPECT_EQ(get(&other->adopted), 1);
     /* From here on its blocks go to the new owner. */
     bool fresh;
-    gi_link *free_one = gi_heap_take(other, KIND, CLASS, &fresh);
+    gi_link *free_one = take_partial(other, KIND, CLASS, &fresh);
     EXPECT(free_one == blocks[0] && free_one->next == NULL);
     EXPECT_EQ(gi_heap_check_all(), 0);
     for (size_t i = 0; i < CAPACITY; i++) {

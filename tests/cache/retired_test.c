@@ -387,7 +387,8 @@ static void an_empty_pool_of_a_type_stable_kind_waits(void) {
         gi_mutex_lock(&heap->mutex);
         gi_heap_add_pool(heap, pool);
         bool fresh;
-        for (gi_link *blocks = gi_heap_take(heap, (unsigned)kind, 5, &fresh); blocks != NULL;) {
+        uint32_t count;
+        for (gi_link *blocks = gi_heap_take(heap, (unsigned)kind, 5, &count, &fresh); blocks != NULL;) {
             blocks = gi_heap_give(heap, blocks, &emptied, "test");
         }
         gi_mutex_unlock(&heap->mutex);

@@ -97,9 +97,11 @@ static gi_link **alloc_many(gi_thread_cache *cache, size_t count) {
     return blocks;
 }
 
-/* Blocks that are out of their pools and free in no cache: those of the program. */
+/* Blocks that are out of their pools and free in no cache or stash: those of the program. */
 static uint64_t alive(void) {
-    uint64_t taken = get(&gi_main_group.shared.taken), cached = 0;
+    int64_t stashed = gi_cache_count_stash(&gi_main_group);
+    EXPECT(stashed >= 0);
+    uint64_t taken = get(&gi_main_group.shared.taken), cached = (uint64_t)stashed;
     for (size_t i = 0; i < LENGTH(caches); i++) {
         int64_t count = gi_cache_count_free(&caches[i]);
         EXPECT(count >= 0);
@@ -121,9 +123,11 @@ static void expect_all_back(void) {
         for (size_t c = 0; c < LENGTH(caches); c++) {
             if (caches[c].heap != NULL) {
                 gi_cache_flush(&caches[c], FUNCTION);
+                gi_cache_flush_stash(&caches[c], FUNCTION);
             }
         }
     }
+    EXPECT_EQ(gi_cache_count_stash(&gi_main_group), 0);
     expect_alive(0);
     gi_arena_purge();
     EXPECT_EQ(get(&gi_arena_stats_now.arenas), 0);
@@ -285,6 +289,7 @@ static void a_refill_adopts_before_it_takes_new_memory(void) {
     gi_link *block = alloc(A);
     gi_cache_detach(A, true, FUNCTION);
     gi_cache_end(A, FUNCTION);
+    gi_cache_flush_stash(B, FUNCTION);
     EXPECT_EQ(heap_of(block), GI_HEAP_SHARED_NUMBER);
     EXPECT_EQ(get(&B->own.pools), 0);
     gi_link *mine = alloc(B);
@@ -387,13 +392,14 @@ static void what_overflows_is_allocated_next_if_nothing_else_is(void) {
     EXPECT(bin->free == blocks[cap] && bin->free->next == NULL);
     EXPECT_EQ(get(&gi_main_group.shared.taken), taken);
     EXPECT_EQ(gi_cache_count_free(A), cap + 1);
-    /* The next time there is something: back to the pools. */
+    /* The next time there is something: to the stash. */
     for (uint32_t i = cap + 1; i < 2 * cap; i++) {
         release(A, blocks[i]);
     }
     EXPECT_EQ(bin->room, 0);
     release(A, blocks[2 * cap]);
-    EXPECT_EQ(get(&gi_main_group.shared.taken), taken - cap);
+    EXPECT_EQ(get(&gi_main_group.shared.taken), taken);
+    EXPECT_EQ(gi_cache_count_stash(&gi_main_group), cap);
     EXPECT(bin->free == blocks[2 * cap] && bin->free->next == NULL);
     EXPECT_EQ(length_of(bin->alloc), cap);
     free(blocks);
@@ -666,6 +672,8 @@ static void blocks_outlive_their_thread(void) {
         release(i % 2 != 0 ? B : C, blocks[i]);
     }
     expect_alive(0);
+    gi_cache_flush_stash(C, FUNCTION);
+    expect_alive(0);
     gi_cache_flush_remote(B, FUNCTION); /* what was in the slot finds the list closed */
     EXPECT_EQ(B->remote_pending, 0);
     expect_alive(0);
@@ -678,6 +686,7 @@ static void a_refused_push_goes_to_who_adopted_the_pool(void) {
     gi_link *one = alloc(A), *two = alloc(A);
     release(B, one);
     end_cache(A);
+    gi_cache_flush_stash(C, FUNCTION);
     gi_link *mine = alloc(C); /* C adopts the pool */
     EXPECT(gi_address_pool(mine) == gi_address_pool(one));
     EXPECT_EQ(heap_of(one), C->own.number);
@@ -690,6 +699,86 @@ static void a_refused_push_goes_to_who_adopted_the_pool(void) {
     expect_all_back();
 }
 
+/* What a thread leaves in its bins is the next one's, in either mode, and nobody's pool is looked at. */
+static void a_thread_leaves_its_bins_to_the_next(void) {
+    for (int free_threaded = 0; free_threaded < 2; free_threaded++) {
+        if (free_threaded == 0) {
+            init();
+        }
+        gi_cache_attach(A, free_threaded != 0);
+        gi_cache_attach(B, free_threaded != 0);
+        gi_link *kept = alloc(A), *freed = alloc(A);
+        release(A, freed);
+        int64_t had = gi_cache_count_free(A);
+        gi_cache_detach(A, free_threaded != 0, FUNCTION);
+        gi_cache_end(A, FUNCTION);
+        expect_empty(A);
+        EXPECT_EQ(gi_cache_count_stash(&gi_main_group), had);
+        EXPECT_EQ(heap_of(kept), GI_HEAP_SHARED_NUMBER);
+        uint64_t taken = get(&gi_main_group.shared.taken);
+        EXPECT(alloc(B) == freed);
+        EXPECT(bin_of(B, CLASS)->alloc == NULL); /* `free` went in last */
+        for (int64_t i = 1; i < had; i++) {
+            alloc(B);
+        }
+        EXPECT_EQ(gi_cache_count_stash(&gi_main_group), 0);
+        EXPECT_EQ(get(&gi_main_group.shared.taken), taken);
+        EXPECT_EQ(get(&B->own.pools), 0);
+        release(B, freed);
+        release(B, kept);
+        gi_cache_detach(B, free_threaded != 0, FUNCTION);
+        gi_cache_end(B, FUNCTION);
+        gi_cache_flush_stash(B, FUNCTION);
+    }
+}
+
+/* Type-stable kinds have nothing in the stash: their empty pools are waited for. */
+static void type_stable_kinds_leave_nothing(void) {
+    gi_address_map_init(RESERVE);
+    int kind = gi_kind_make("stable", 0, true);
+    EXPECT(kind > 0);
+    EXPECT(gi_cache_init(A, &gi_main_group, &asked[0]));
+    gi_cache_attach(A, false);
+    gi_link *block = alloc_in(A, (unsigned)kind, CLASS);
+    release(A, block);
+    gi_cache_detach(A, false, FUNCTION);
+    gi_cache_end(A, FUNCTION);
+    EXPECT_EQ(gi_cache_count_stash(&gi_main_group), 0);
+    EXPECT_EQ(get(&gi_main_group.shared.taken), 0);
+}
+
+/* How many frees of another thread's blocks it takes until the idle owner's list is drained. */
+static size_t frees_until_drained(gi_link **blocks, size_t count) {
+    uint64_t taken = get(&A->own.taken);
+    for (size_t i = 0; i < count; i++) {
+        release(B, blocks[i]);
+        if (get(&A->own.taken) < taken) {
+            for (size_t k = i + 1; k < count; k++) {
+                release(B, blocks[k]);
+            }
+            return i + 1;
+        }
+    }
+    return count;
+}
+
+static void more_may_wait_for_an_owner_that_comes_back_for_it(void) {
+    init_attached(true);
+    size_t least = 0, most = 0;
+    for (int round = 0; round < 10; round++) {
+        gi_link **blocks = alloc_many(A, MANY);
+        gi_cache_detach(A, true, FUNCTION);
+        most = frees_until_drained(blocks, MANY);
+        least = round == 0 ? most : least;
+        EXPECT(most >= least);
+        gi_cache_attach(A, true);
+        free(blocks);
+    }
+    EXPECT(most > least && most <= MANY);
+    gi_cache_drain(A, FUNCTION);
+    expect_all_back();
+}
+
 /* The next thread gets the same cache, and opens its lists, while a slot still names the heap: what is pushed then is
    another's. */
 static void a_late_push_to_the_next_thread_is_passed_on(void) {
@@ -697,6 +786,7 @@ static void a_late_push_to_the_next_thread_is_passed_on(void) {
     gi_link *one = alloc(A), *two = alloc(A);
     release(B, one);
     end_cache(A);
+    gi_cache_flush_stash(C, FUNCTION);
     gi_link *mine = alloc(C); /* adopts the pool */
     gi_cache_attach(A, true);
     gi_link *next = alloc(A); /* opens the list, with a pool of its own */
@@ -731,7 +821,9 @@ static void a_cache_is_used_again_in_either_mode(void) {
         gi_cache_attach(B, free_threaded);
         release(B, kept);
         gi_cache_detach(B, free_threaded, FUNCTION);
+        gi_cache_flush_stash(B, FUNCTION);
         gi_cache_end(B, FUNCTION);
+        gi_cache_flush_stash(B, FUNCTION);
         expect_alive(0);
     }
 }
@@ -759,6 +851,7 @@ static void after_fork_a_cache_ends_if_its_thread_was_outside(void) {
     release(A, in_b);
     release(A, in_c);
     gi_cache_flush(A, FUNCTION);
+    gi_cache_flush_stash(A, FUNCTION);
     EXPECT_EQ(gi_heap_check_all(), 0);
 }
 
@@ -950,6 +1043,7 @@ static void blocks_change_hands_while_threads_come_and_go(void) {
     threads_run(THREADS, live_and_die, workers, sizeof(workers[0]));
     size_t left = 0;
     gi_cache_attach(&workers[0].cache, true);
+    gi_cache_flush_stash(&workers[0].cache, FUNCTION);
     EXPECT_EQ(gi_heap_check_all(), 0);
     for (size_t i = 0; i < LENGTH(exchange); i++) {
         left += exchange[i] != NULL;
@@ -961,6 +1055,7 @@ static void blocks_change_hands_while_threads_come_and_go(void) {
         }
     }
     gi_cache_flush(&workers[0].cache, FUNCTION);
+    gi_cache_flush_stash(&workers[0].cache, FUNCTION);
     EXPECT_EQ(gi_heap_check_all(), 0);
     EXPECT_EQ(get(&gi_main_group.shared.taken), 0);
     EXPECT_EQ(get(&gi_main_group.shared.pools), 0);
@@ -993,6 +1088,9 @@ int main(void) {
         IN_CHILD(an_idle_owner_is_served),
         IN_CHILD(blocks_outlive_their_thread),
         IN_CHILD(a_refused_push_goes_to_who_adopted_the_pool),
+        IN_CHILD(a_thread_leaves_its_bins_to_the_next),
+        IN_CHILD(type_stable_kinds_leave_nothing),
+        IN_CHILD(more_may_wait_for_an_owner_that_comes_back_for_it),
         IN_CHILD(a_late_push_to_the_next_thread_is_passed_on),
         IN_CHILD(a_cache_is_used_again_in_either_mode),
         IN_CHILD(after_fork_a_cache_ends_if_its_thread_was_outside),

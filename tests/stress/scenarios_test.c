@@ -35,8 +35,8 @@ static void test_bounds(void **state) {
     bound = (struct bound_case){.threads = 1, .small = true};
     bound_bytes(&bound, 0, &terms);
     assert_int_equal(json_integer_value(json_object_get(terms, "retired")), 0);
-    /* Twice 8 KiB up to 128 bytes, twice 64 blocks above. */
-    assert_int_equal(json_integer_value(json_object_get(terms, "bins")), 8 * 16384 + 2 * 64 * 16 * (33 * 16 - 36));
+    /* Twice 4 KiB up to 256 bytes, twice 16 blocks above. */
+    assert_int_equal(json_integer_value(json_object_get(terms, "bins")), 16 * 8192 + 2 * 16 * 16 * (33 * 16 - 136));
     json_decref(terms);
 }
 
