@@ -310,8 +310,7 @@ PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
     if (state == NULL) {
         return NULL;
     }
-    state->ensured = 0;
-    state->made_by_ensure = false;
+    state->made_by_ensure = false; /* `ensured` is 0, and the stopper of the world may be at it: act_for() */
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
     return state;
 }
@@ -349,6 +348,7 @@ void gi_runtime_delete(PyThreadState *state, const char *function) {
     leave_retired(state, mine == NULL);
     gi_cache_end(&state->cache, function);
     ask_if_due(&state->interpreter->registry);
+    state->ensured = 0;
     gi_thread_state_fini(&state->thread, true);
     errno = saved_errno;
 }
@@ -714,6 +714,7 @@ static void end_after_fork(PyThreadState *state, bool outside) {
     if (ended) {
         gi_retired_leave(&state->cache.retired, state->cache.own.group);
     }
+    state->ensured = 0;
     gi_thread_state_fini(&state->thread, ended);
 }
 
