@@ -310,7 +310,7 @@ PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
     if (state == NULL) {
         return NULL;
     }
-    state->made_by_ensure = false; /* `ensured` is 0, and the stopper of the world may be at it: act_for() */
+    state->made_by_ensure = false;         /* `ensured` is 0, and the stopper of the world may be at it: act_for() */
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
     return state;
 }
