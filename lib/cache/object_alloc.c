@@ -369,12 +369,14 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
     gi_thread_cache *cache = gi_current_cache;
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
+    if (gi_unlikely(!gi_object_is_straight(cache, limits, size))) {
+        return NULL;
+    }
     if (!gi_below_relaxed(page, &limits->pages)) {
         if (block == NULL) {
             return gi_object_malloc_fast(kind, limits, size);
         }
-        bool straight = gi_object_is_straight(cache, limits, size) && gi_object_is_large(block);
-        return straight ? gi_raw_realloc(NULL, block, size) : NULL;
+        return gi_object_is_large(block) ? gi_raw_realloc(NULL, block, size) : NULL;
     }
     uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
     if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
