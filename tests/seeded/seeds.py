@@ -2,22 +2,34 @@
 """seeds.py - the bugs that seeded.py plants: where, what is replaced by what, and which tests should see it."""
 from collections import namedtuple
 
-Seed = namedtuple("Seed", "name path old new tests all", defaults=(False,))
+Seed = namedtuple("Seed", "name path old new tests")
 
-UNIT = ["//tests/concurrency/..."]
-CACHE = ["//tests/cache/...", "//tests/arena/..."]
-API = ["//tests/api/..."]
-TORTURE = ["//tests/stress:torture_test"]
+# Each within some seconds, or longer in a plain build.
+QUICK = ["//tests/%s" % name for name in """
+    concurrency/... arena/... domain/... os/... death/... cache:heap_test cache:retired_test cache:thread_cache_test
+    api:allocator_test api:calloc_test api:cancel_test api:deadline_test api:domain_test api:gilstate_test api:kind_test
+    api:late_test api:lock_test api:macro_test api:mode_test api:raw_test api:realloc_test api:reclaim_hook_test
+    api:reclaim_test api:set_lock_test api:size_test api:thread_state_test api:usable_size_test api:visit_test
+    api:world_test api:retire_test api:cross_thread_test api:interpreter_test""".split()]
+SLOW = ["//tests/%s" % name for name in """
+    cache:object_alloc_test api:arena_allocator_test api:memory_test api:random_test api:thread_life_test
+    api:fork_test stress:torture_test""".split()]
 
 
-def order(name, path, old, new, targets, everywhere=False):
+def labels(sees):
+    return ["//tests/%s" % name for name in sees.split()]
+
+
+def order(name, path, old, new, sees):
     """A memory order made relaxed: on x86-64 only ThreadSanitizer can see most of them."""
-    return Seed(name, path, old, new, [("tsan", targets), ("tsan-hostile", targets + API + TORTURE)], everywhere)
+    return Seed(name, path, old, new, [("tsan", labels(sees)), ("tsan", QUICK), ("tsan", SLOW),
+                                       ("tsan-hostile", QUICK + SLOW)])
 
 
-def step(name, path, old, new, targets):
+def step(name, path, old, new, sees, configuration=""):
     """A step left out."""
-    return Seed(name, path, old, new, [("", targets), ("hostile", targets + TORTURE), ("tsan", targets + TORTURE)])
+    return Seed(name, path, old, new, [(configuration, labels(sees)), ("", QUICK), ("hostile", QUICK), ("", SLOW),
+                                       ("tsan", QUICK), ("hostile", SLOW)])
 
 
 GIL, STATE, STOP = "concurrency/gil.c", "concurrency/thread_state.c", "concurrency/stop.c"
@@ -31,63 +43,63 @@ SEEDS = [
     order("lock: a drop does not release", GIL,
           "!gi_cas_release(&gil->state, &state, 0)",
           "!gi_cas_relaxed(&gil->state, &state, 0)",
-          UNIT),
+          "concurrency:gil_test"),
     order("lock: a take does not acquire", GIL,
           "gi_unlikely(!gi_cas_acquire(&gil->state, &state, HELD))",
           "gi_unlikely(!gi_cas_relaxed(&gil->state, &state, HELD))",
-          UNIT),
+          "concurrency:gil_test"),
     order("lock: a grant does not release", GIL,
           "gi_exchange_acq_rel(&waiter->signal, GRANTED)",
           "atomic_exchange_explicit(&waiter->signal, GRANTED, memory_order_relaxed)",
-          UNIT),
+          "concurrency:gil_test"),
     order("lock: a granted waiter does not acquire", GIL,
           "uint32_t signal = gi_load_acquire(&self->signal);",
           "uint32_t signal = gi_load_relaxed(&self->signal);",
-          UNIT),
+          "concurrency:gil_test"),
     order("attach: who leaves does not release", STATE,
           "gi_fetch_add_release(&state->status, to - from)",
           "gi_fetch_add_relaxed(&state->status, to - from)",
-          UNIT),
+          "concurrency:thread_state_test concurrency:stop_test"),
     order("attach, world-start: who enters does not acquire", STATE,
           "if (gi_cas_acquire(&state->status, &status, to))",
           "if (gi_cas_relaxed(&state->status, &status, to))",
-          UNIT),
+          "concurrency:thread_state_test concurrency:stop_test"),
     order("attach: the stopper does not acquire", STOP,
           "gi_fetch_or_acquire(&state->status, GI_STOP)",
           "gi_fetch_or_relaxed(&state->status, GI_STOP)",
-          UNIT + API),
+          "concurrency:stop_test api:world_test"),
     order("attach: who deletes does not acquire", STATE,
           "if (gi_cas_acquire(&state->status, &status, status | GI_ENDING))",
           "if (gi_cas_relaxed(&state->status, &status, status | GI_ENDING))",
-          UNIT + API),
+          "concurrency:thread_state_test concurrency:stop_test"),
     order("world-start: the start does not release", STOP,
           "gi_fetch_and_release(&state->status, ~(uint32_t)GI_STOP)",
           "gi_fetch_and_relaxed(&state->status, ~(uint32_t)GI_STOP)",
-          UNIT + API),
+          "concurrency:stop_test"),
     order("grace-period: a quiescent state is not told", RCU,
           "#define told_release() __tsan_release(&grace_period_tag)",
           "#define told_release() ((void)0)",
-          UNIT),
+          "concurrency:rcu_test"),
     order("grace-period: its end is not told", RCU,
           "#define told_acquire() __tsan_acquire(&grace_period_tag)",
           "#define told_acquire() ((void)0)",
-          UNIT),
+          "concurrency:rcu_test"),
     order("remote-free: a push does not release", LIST,
           "gi_cas_release(&list->head, &head, first)",
           "gi_cas_relaxed(&list->head, &head, first)",
-          UNIT),
+          "concurrency:remote_list_test"),
     order("remote-free: a take does not acquire", LIST,
           "gi_exchange_acquire(&list->head, NULL)",
           "atomic_exchange_explicit(&list->head, NULL, memory_order_relaxed)",
-          UNIT),
+          "concurrency:remote_list_test"),
     order("remote-close: a close neither acquires nor releases", LIST,
           "gi_exchange_acq_rel(&list->head, GI_REMOTE_CLOSED)",
           "atomic_exchange_explicit(&list->head, GI_REMOTE_CLOSED, memory_order_relaxed)",
-          UNIT),
+          "concurrency:remote_list_test"),
     order("remote-close: who is refused does not acquire", LIST,
           "(void)gi_load_acquire(&list->head);",
           "",
-          UNIT),
+          "concurrency:remote_list_test"),
     order("heap-claim: an idle heap is not released", HEAP,
           "gi_store_release(&heap->status, GI_HEAP_IDLE);\n"
           "}\n"
@@ -97,46 +109,46 @@ SEEDS = [
           "}\n"
           "\n"
           "/* --- numbers",
-          CACHE),
+          "cache:heap_test cache:thread_cache_test"),
     order("heap-claim: a released claim is not released", HEAP,
           "gi_store_release(&heap->status, GI_HEAP_IDLE);\n"
           "    gi_mutex_unlock",
           "gi_store_relaxed(&heap->status, GI_HEAP_IDLE);\n"
           "    gi_mutex_unlock",
-          CACHE),
+          "cache:heap_test"),
     order("heap-claim: a claim does not acquire", HEAP,
           "gi_cas_acquire(&heap->status, &status, GI_HEAP_CLAIMED)",
           "gi_cas_relaxed(&heap->status, &status, GI_HEAP_CLAIMED)",
-          CACHE),
+          "cache:heap_test"),
     order("heap-claim: an attach does not acquire", HEAP,
           "gi_cas_acquire(&heap->status, &status, GI_HEAP_ACTIVE)",
           "gi_cas_relaxed(&heap->status, &status, GI_HEAP_ACTIVE)",
-          CACHE),
+          "cache:heap_test"),
     order("heap-number: a heap is not released", HEAP,
           "gi_store_release(&heaps[heap->number], heap)",
           "gi_store_relaxed(&heaps[heap->number], heap)",
-          CACHE),
+          "cache:heap_test"),
     order("domain-table: a table is not released", DOMAIN,
           "gi_store_release(&installed[domain], made)",
           "gi_store_relaxed(&installed[domain], made)",
-          ["//tests/domain/..."]),
+          "domain:domain_test"),
     order("window: a window is not released", MAP,
           "gi_store_release(&slots[window], made)",
           "gi_store_relaxed(&slots[window], made)",
-          CACHE),
+          "arena:address_map_test"),
     order("ready: first use is not released", RUNTIME,
           "gi_store_release(&gi_runtime_is_ready, 1)",
           "gi_store_relaxed(&gi_runtime_is_ready, 1)",
-          API),
+          "api:raw_test api:late_test"),
     order("page-word: a move does not release", HEAP,
           "gi_store_release(gi_address_word(pool->memory), gi_word_make(to",
           "gi_store_relaxed(gi_address_word(pool->memory), gi_word_make(to",
-          CACHE),
+          "cache:heap_test cache:thread_cache_test"),
     # --- deferred frees
     step("retire: no grace period", RETIRED,
          "        gi_rcu_synchronize();\n",
          "",
-         API),
+         "cache:retired_test"),
     step("retire: a batch is freed as it is retired", GILLOC,
          "void gilloc_retire(PyMemAllocatorDomain domain, void *p) {",
          "void gilloc_retire(PyMemAllocatorDomain domain, void *p) {\n"
@@ -144,167 +156,206 @@ SEEDS = [
          "        gilloc_free(domain, p);\n"
          "        return;\n"
          "    }",
-         API),
+         "api:reclaim_test api:retire_test"),
     step("retire: no limit", "lib/cache/retired.h",
          "    return gi_retired_batch_is_due(retired);",
          "    return false;",
-         API),
+         "cache:retired_test"),
     step("retire: a thread's end keeps its batch", RUNTIME,
          "    leave_retired(state, mine == NULL);\n",
          "",
-         API),
+         "api:retire_test"),
     step("retire: the limit asks nobody at an attach", RUNTIME,
-         "gi_unlikely(gi_retired_is_due(state->cache.own.group)",
-         "gi_unlikely(false && gi_retired_is_due(state->cache.own.group)",
-         API),
+         "gi_unlikely(gi_retired_is_due(state->cache.own.group) || ",
+         "gi_unlikely(",
+         "api:retire_test"),
     step("retire: no chunk is kept spare", RETIRED,
          "        if (retired->spare == NULL) {",
          "        if (false) {",
-         CACHE),
+         "cache:retired_test"),
     step("retire: what is left is freed without its grace period", RETIRED,
          "    gi_retired_chunk *batch = retired->chunks, *left = take_left(group, &bytes);",
          "    gi_retired_chunk *batch = retired->chunks, *left = take_left(group, &bytes);\n"
          "    free_chunks(retired, left, free_blocks);\n"
          "    left = NULL;",
-         API),
+         "cache:retired_test"),
     step("retire: a safepoint does not free", RUNTIME,
          "    if ((asked & GI_ASKED_RECLAIM) != 0) {\n"
          "        gi_runtime_reclaim",
          "    if (false) {\n"
          "        gi_runtime_reclaim",
-         API),
+         "api:retire_test"),
     # --- kinds
     step("kinds: links stand at the start of blocks", "lib/arena/kind.c",
          "made->link_offset = (uint16_t)(",
          "made->link_offset = 0 * (uint16_t)(",
-         API + CACHE),
+         "arena:kind_test arena:pool_test"),
     step("kinds: an empty type-stable pool goes back at once", HEAP,
          "gi_unlikely(gi_kinds[pool->kind].type_stable)",
          "gi_unlikely(false)",
-         API + CACHE),
-    step("kinds: limbo is given back without a grace period", RETIRED,
-         "    gi_pool *limbo = gi_heap_take_limbo(group);",
-         "    gi_heap_release_pools(gi_heap_take_limbo(group));\n"
-         "    gi_pool *limbo = NULL;",
-         API + CACHE),
+         "cache:retired_test"),
+    step("kinds: limbo is given back before the grace period", RETIRED,
+         "    if (wait) {\n"
+         "        gi_rcu_synchronize();",
+         "    gi_heap_release_pools(limbo);\n"
+         "    limbo = NULL;\n"
+         "    if (wait) {\n"
+         "        gi_rcu_synchronize();",
+         "cache:retired_test"),
+    step("kinds: what comes into limbo during a grace period goes with it", RETIRED,
+         "    gi_heap_release_pools(limbo);\n",
+         "    gi_heap_release_pools(limbo);\n"
+         "    gi_heap_release_pools(gi_heap_take_limbo(group));\n",
+         "cache:retired_test"),
+    step("kinds: a block need not hold its link", OBJECT,
+         "    return gi_likely(offset == 0) || size >= offset + sizeof(gi_link) ? size : offset + sizeof(gi_link);",
+         "    return size + 0 * offset;",
+         "api:kind_test"),
+    # --- calloc
+    step("calloc: what is carved in used memory counts as zero", POOL,
+         "        *fresh = pool->zero;",
+         "        *fresh = true;",
+         "arena:pool_test api:calloc_test"),
+    step("calloc: a dirty pool counts as zero", "lib/arena/arena.c",
+         "bool zero = arena->ours && (arena->dirty & bit) == 0;",
+         "bool zero = arena->ours;",
+         "arena:arena_test"),
+    step("calloc: a user's arena counts as zero", "lib/arena/arena.c",
+         "bool zero = arena->ours && (arena->dirty & bit) == 0;",
+         "bool zero = (arena->dirty & bit) == 0;",
+         "arena:arena_test"),
+    step("calloc: freed blocks count as zero", THREAD_CACHE,
+         "        bin->alloc = bin->free;\n"
+         "        bin->free = NULL;\n"
+         "        bin->room = (int32_t)bin->cap;\n"
+         "        bin->fresh = false;",
+         "        bin->alloc = bin->free;\n"
+         "        bin->free = NULL;\n"
+         "        bin->room = (int32_t)bin->cap;",
+         "cache:thread_cache_test api:calloc_test"),
+    step("calloc: blocks that others freed count as zero", THREAD_CACHE,
+         "        bin->alloc = gi_remote_list_take_all(remote);\n"
+         "        bin->fresh = false;",
+         "        bin->alloc = gi_remote_list_take_all(remote);",
+         "cache:thread_cache_test api:calloc_test"),
     # --- the stopped world
     step("stop: states born in a stopped world may attach", STATE,
          "registry->stopped ? GI_STOP : GI_DETACHED",
          "GI_DETACHED",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("stop: who leaves does not say so", STATE,
          "    if (leave(state, GI_ATTACHED, to)) {\n"
          "        gi_world_left();",
          "    if (leave(state, GI_ATTACHED, to)) {\n",
-         UNIT),
+         "concurrency:stop_test"),
     step("stop: who deletes does not say so", STATE,
          "    if (awaited && !gi_world_is_mine()) {\n"
          "        gi_world_left();",
-         "    if (false) {\n"
+         "    if (false && awaited) {\n"
          "        gi_world_left();",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("stop: it does not wait", STOP,
          "    while (world->pending != 0) {",
          "    while (false && world->pending != 0) {",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("stop: the stopper stays online while it waits", STOP,
          "        gi_thread_offline(self); /* some",
          "        /* some",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("stop: nobody is asked", STOP,
          "                gi_fetch_or_relaxed(&state->asked.bits, GI_ASKED_STOP);",
          "",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("stop: one start ends nested stops", STOP,
          "    if (--gi_world_stops > 0) {",
          "    if ((gi_world_stops = 0) > 0) {",
-         API),
+         "concurrency:stop_test"),
     step("stop: waiters are not woken", STOP,
          "    pthread_cond_broadcast(&world->changed);\n",
          "",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("stop: the locks of other interpreters are not taken", STOP,
          "if ((self == NULL || registry != self->registry) && !registry->held) {",
          "if (self == NULL && !registry->held) {",
-         API),
+         "concurrency:stop_test"),
     step("stop: a deletion goes on in a stopped world", STATE,
          "gi_world_is_mine() ? GI_STOP : GI_DETACHED;\n",
          "gi_load_relaxed(&state->status) & GI_STOP;\n",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("stop: the holder gives the lock up in a stopped world", RUNTIME,
          "    } else if ((asked & GI_ASKED_DROP) != 0 && !gi_world_is_mine()) {",
          "    } else if ((asked & GI_ASKED_DROP) != 0) {",
-         API),
+         "api:world_test"),
     # --- modes
     step("switch: the mode is not looked at again, GIL-free", STATE,
          "            if (gi_likely(gi_world_is_free())) {",
          "            if (true) {",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("switch: the mode is not looked at again, gil", STATE,
          "gi_likely(status == from && !gi_world_is_free())",
          "gi_likely(status == from)",
-         UNIT + API),
+         "concurrency:stop_test"),
     step("switch: private heaps are kept in gil mode", RUNTIME,
          "        gi_cache_share_all(\"gilloc_set_mode\");\n",
          "        ;\n",
-         API),
+         "api:mode_test"),
     step("switch: a yield does not look at the mode", STATE,
          "    if (gi_likely(!gi_world_is_free())) {\n"
          "        gi_store_relaxed",
          "    if (true) {\n"
          "        gi_store_relaxed",
-         UNIT + API),
+         "concurrency:stop_test api:mode_test"),
     step("switch: claims outlast it", RUNTIME,
          "static bool claims_are_counted(void) { return gi_runtime_current() == NULL && !gi_world_is_mine(); }",
          "static bool claims_are_counted(void) { return false; }",
-         CACHE + API),
+         "api:world_test api:mode_test"),
     # --- the walk
     step("walk: caches are not flushed", GILLOC,
          "    gi_cache_flush_all(\"gilloc_visit_blocks\");\n",
          "",
-         API),
+         "api:visit_test"),
     step("walk: retired blocks are not freed", GILLOC,
          "    gi_runtime_reclaim_all(NULL);\n"
          "    gi_cache_flush_all(\"gilloc_visit",
          "    gi_cache_flush_all(\"gilloc_visit",
-         API),
+         "api:visit_test"),
     step("walk: one round of flushing", THREAD_CACHE,
          "        gi_cache_for_each(work_on_one, &all);\n",
          "        gi_cache_for_each(work_on_one, &all);\n"
          "        all.moved = false;\n",
-         API),
+         "api:visit_test"),
     step("walk: user arenas are left out", MAP,
          "    for (size_t i = 0; slots != NULL && i < WINDOWS && result == 0; i++) {",
          "    for (size_t i = 0; false && slots != NULL && i < WINDOWS; i++) {",
-         API),
+         "api:visit_test"),
     # --- remote frees, exits
     step("remote: slots are kept at a detach", THREAD_CACHE,
          "        if (cache->remote_pending != 0) {\n"
          "            gi_cache_flush_remote",
          "        if (false) {\n"
          "            gi_cache_flush_remote",
-         CACHE + API),
+         "cache:thread_cache_test"),
     step("remote: an owner is not asked to drain", THREAD_CACHE,
-         "        upkeep(cache, heap, function);\n",
-         "        ;\n",
-         CACHE + API),
+         "        upkeep(cache, heap, function);\n    }\n}",
+         "        if (false) {\n            upkeep(cache, heap, function);\n        }\n    }\n}",
+         "cache:thread_cache_test"),
     step("exit: lists are closed before the pools are handed over", THREAD_CACHE,
          "    gi_heap_orphan(&cache->own);\n"
          "    /* Pools first",
          "    /* Pools first",
-         CACHE + API),
+         "cache:thread_cache_test"),
     step("exit: nobody adopts", HEAP,
          "bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class) {\n",
          "bool gi_heap_adopt(gi_heap *heap, unsigned kind, unsigned size_class) {\n"
          "    if (heap != NULL) {\n"
          "        return false;\n"
          "    }\n",
-         CACHE + API),
+         "cache:heap_test"),
     # --- interpreters
     step("interpreters: a foreign block is kept", OBJECT,
          "return gi_heap_of_number(gi_word_heap(word))->group != cache->own.group;",
          "return word == 0 && cache == NULL;",
-         API),
+         "death:interpreter_death_test api:interpreter_test"),
     step("interpreters: statistics are of the main one alone", "lib/api/stats.c",
          "    for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = "
          "registry->next) {\n"
@@ -312,27 +363,39 @@ SEEDS = [
          "    for (gi_registry *registry = &gi_main_interpreter.registry; registry != NULL; "
          "registry = NULL) {\n"
          "        add_interpreter",
-         API),
+         "api:interpreter_test"),
+    step("interpreters: retire takes a foreign block", OBJECT,
+         "word != GI_WORD_NO_ARENA && is_foreign(cache, word)",
+         "false && is_foreign(cache, word)",
+         "death:interpreter_death_test"),
+    step("interpreters: Clear does not free what waits", RUNTIME,
+         "    gi_runtime_reclaim_all(interpreter->group);\n",
+         "    (void)interpreter;\n",
+         "api:interpreter_test"),
+    step("interpreters: Delete leaves thread states", RUNTIME,
+         "        if (first == NULL) {\n            break;",
+         "        if (first == NULL || true) {\n            break;",
+         "api:interpreter_test"),
     # --- fork
     step("fork: dead threads stay in liburcu's registry", RUNTIME,
          "        gi_rcu_after_fork_child(); /* here",
          "        /* here",
-         UNIT + API),
+         "api:fork_test"),
     step("fork: the world is not stopped", RUNTIME,
          "        gi_runtime_stop(\"fork\");\n"
          "        gi_this.stopped_to_fork = true;\n",
          "        ;\n",
-         API),
+         "api:fork_test"),
     step("fork: batches of dead threads are lost", RUNTIME,
          "        gi_retired_leave(&state->cache.retired, state->cache.own.group);\n"
          "    }\n"
          "    gi_thread_state_fini",
          "    }\n"
          "    gi_thread_state_fini",
-         API),
+         "api:fork_test"),
     step("fork: the child's world stays stopped", RUNTIME,
          "        gi_this.stopped_to_fork = false;\n"
          "        gi_start();",
          "        gi_this.stopped_to_fork = false;",
-         API),
+         "api:fork_test"),
 ]
