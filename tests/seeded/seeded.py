@@ -11,6 +11,7 @@ there is left alone: so a run that was cut goes on, and a row that was deleted i
 """
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -71,6 +72,7 @@ def main():
         return 0
     if subprocess.run(["git", "diff", "--quiet"], cwd=ROOT).returncode != 0:
         sys.exit("the checkout has changes: commit them first")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     rows = dict(ROW.findall(arguments.rows.read_text())) if arguments.rows and arguments.rows.exists() else {}
     for seed in chosen:
         if seed.name not in rows:
