@@ -325,7 +325,16 @@ struct other {
     struct shared ready, over, seen; /* seen: busy threads go on */
 };
 
-static struct shared made_parts;
+/* Who has seen all of them counted sees the parts. */
+static pthread_mutex_t made_parts_mutex = PTHREAD_MUTEX_INITIALIZER;
+static size_t made_parts;
+
+static size_t count_parts(size_t more) {
+    pthread_mutex_lock(&made_parts_mutex);
+    size_t count = made_parts += more;
+    pthread_mutex_unlock(&made_parts_mutex);
+    return count;
+}
 
 /* What a thread does while it is walked over: nothing that changes what is alive. */
 static void churn(struct random *random) {
@@ -348,8 +357,8 @@ static void *be(void *arg) {
     PyGILState_STATE was = PyGILState_Ensure();
     make_part(&other->part, (uint64_t)(size_t)arg);
     PyEval_RestoreThread(PyEval_SaveThread());
-    shared_add(&made_parts, 1);
-    while (shared_get(&made_parts) < OTHERS) {
+    count_parts(1);
+    while (count_parts(0) < OTHERS) {
         PyThreadState *mine = PyEval_SaveThread();
         sched_yield();
         PyEval_RestoreThread(mine);
@@ -392,7 +401,7 @@ static void walk_over_others(int attached, void (*before)(size_t walk)) {
     make_kinds();
     static struct other others[OTHERS];
     memset(others, 0, sizeof(others));
-    shared_set(&made_parts, 0);
+    made_parts = 0;
     pthread_t threads[OTHERS];
     gilloc_set_retire_limit(100000);
     for (size_t i = 0; i < OTHERS; i++) {
