@@ -310,8 +310,6 @@ PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
     if (state == NULL) {
         return NULL;
     }
-    state->ensured = 0;
-    state->made_by_ensure = false;
     gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */
     return state;
 }
@@ -319,6 +317,12 @@ PyThreadState *gi_runtime_new(PyInterpreterState *interpreter) {
 static _Noreturn __attribute__((cold)) void die_attached(const PyThreadState *state, const char *function) {
     gi_fatal(function, "thread state %p is attached in another thread" GI_DO("detach it there first"),
              (const void *)state);
+}
+
+/* As a state in new memory is: a spare one stays so, since a stopper acts for it at any time. */
+static void forget_ensures(PyThreadState *state) {
+    state->ensured = 0;
+    state->made_by_ensure = false;
 }
 
 /* A state leaves its batch to its interpreter.  Too much is freed here and now if this thread may wait. */
@@ -349,6 +353,7 @@ void gi_runtime_delete(PyThreadState *state, const char *function) {
     leave_retired(state, mine == NULL);
     gi_cache_end(&state->cache, function);
     ask_if_due(&state->interpreter->registry);
+    forget_ensures(state);
     gi_thread_state_fini(&state->thread, true);
     errno = saved_errno;
 }
@@ -714,6 +719,7 @@ static void end_after_fork(PyThreadState *state, bool outside) {
     if (ended) {
         gi_retired_leave(&state->cache.retired, state->cache.own.group);
     }
+    forget_ensures(state);
     gi_thread_state_fini(&state->thread, ended);
 }
 

@@ -480,9 +480,9 @@ SEEDS = [
     step("fork: batches of dead threads are lost", RUNTIME,
          "        gi_retired_leave(&state->cache.retired, state->cache.own.group);\n"
          "    }\n"
-         "    gi_thread_state_fini",
+         "    forget_ensures",
          "    }\n"
-         "    gi_thread_state_fini",
+         "    forget_ensures",
          "api:fork_test"),
     step("fork: the child's world stays stopped", RUNTIME,
          "        gi_this.stopped_to_fork = false;\n"
