@@ -369,6 +369,12 @@ SEEDS = [
          "if ((self == NULL || registry != self->registry) && !registry->held) {",
          "if (self == NULL && !registry->held) {",
          "concurrency:stop_test"),
+    step("stop: a state is written to as it is made", RUNTIME,
+         "    gi_store_relaxed(&state->bound, NULL); /* relaxed: only compared with this thread's own */\n"
+         "    return state;",
+         "    state->ensured = 0;\n"
+         "    return state;",
+         "api:reclaim_hook_test"),
     step("stop: a deletion goes on in a stopped world", STATE,
          "gi_world_is_mine() ? GI_STOP : GI_DETACHED;\n",
          "gi_load_relaxed(&state->status) & GI_STOP;\n",
