@@ -511,7 +511,7 @@ static void *lend(void *arg) {
     PyGILState_STATE was = PyGILState_Ensure();
     void *blocks[KINDS * LENT];
     for (size_t i = 0; i < KINDS * LENT; i++) {
-        blocks[i] = alloc_in(kinds[i / LENT], 48);
+        blocks[i] = alloc_in(kinds[i / LENT], i % LENT == RETIRED ? 112 : 48); /* two slots */
     }
     PyThreadState *mine = PyEval_SaveThread();
     for (size_t i = 0; i < KINDS * LENT; i++) {
@@ -525,7 +525,7 @@ static void *lend(void *arg) {
     return NULL;
 }
 
-/* One block a slot: it is pushed to its owner, who is done already, by the walk alone. */
+/* One block a slot, so that it is pushed to its owner, who is done already, by the walk alone. */
 static void what_the_walker_freed_for_an_older_thread_is_not_visited(void) {
     make_kinds();
     static struct lender lender;
