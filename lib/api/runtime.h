@@ -37,7 +37,7 @@ struct _ts {
     gi_thread_cache cache;
     PyInterpreterState *interpreter; /* constant after init */
     gi_atomic(const void *) bound;   /* relaxed: the thread whose PyGILState_Ensure() uses this state, by its TLS */
-    uint32_t ensured;                /* owner-only: PyGILState_Ensure() calls not yet released */
+    uint32_t ensured;                /* owner-only, or the stopper's: PyGILState_Ensure() calls not yet released */
     bool made_by_ensure;             /* owner-only */
 };
 

@@ -10,6 +10,7 @@
 #include "tests/support/case.h"
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
+#include "tests/support/mailbox.h"
 #include "tests/support/memory.h"
 #include "tests/support/random.h"
 #include "tests/support/runtime_lock.h"
@@ -644,6 +645,52 @@ static void several_threads_make_and_delete_them(void) {
     expect_all_back();
 }
 
+struct newcomer {
+    struct mailbox states;
+    struct shared taken, started;
+};
+
+static size_t done_by_stopper; /* plain: attaching is what orders it */
+
+static void *attach_when_started(void *arg) {
+    struct newcomer *newcomer = arg;
+    PyThreadState *state;
+    while ((state = mailbox_try_take(&newcomer->states)) == NULL) {
+        sched_yield();
+    }
+    shared_set(&newcomer->taken, 1);
+    while (!shared_get(&newcomer->started)) {
+        sched_yield();
+    }
+    PyEval_RestoreThread(state);
+    EXPECT_EQ(done_by_stopper, 1);
+    PyThreadState_DeleteCurrent();
+    return NULL;
+}
+
+/* In gil mode nobody has had the lock of that one yet. */
+static void who_attaches_in_one_made_in_a_stopped_world_sees_what_was_done_in_it(void) {
+    static struct newcomer newcomer;
+    mailbox_init(&newcomer.states, 1);
+    pthread_t thread = thread_start(attach_when_started, &newcomer);
+    PyGILState_STATE was = PyGILState_Ensure();
+    gilloc_stop_the_world();
+    PyInterpreterState *made = PyInterpreterState_New();
+    EXPECT(made != NULL);
+    EXPECT(mailbox_try_put(&newcomer.states, PyThreadState_New(made)));
+    while (!shared_get(&newcomer.taken)) {
+        sched_yield();
+    }
+    done_by_stopper = 1;
+    gilloc_start_the_world();
+    shared_set(&newcomer.started, 1);
+    PyGILState_Release(was);
+    thread_join(thread);
+    mailbox_fini(&newcomer.states);
+    PyInterpreterState_Delete(made);
+    expect_all_back();
+}
+
 /* --- deferred frees --------------------------------------------------------------------------- */
 
 static void each_has_what_its_own_threads_left(void) {
@@ -779,6 +826,7 @@ int main(void) {
         IN_BOTH_MODES(one_clears_what_its_detached_threads_hold),
         IN_BOTH_MODES(statistics_are_of_all),
         IN_BOTH_MODES(a_stop_stops_the_threads_of_all_and_a_walk_visits_all),
+        IN_BOTH_MODES(who_attaches_in_one_made_in_a_stopped_world_sees_what_was_done_in_it),
         IN_BOTH_MODES(the_mode_is_that_of_all),
         IN_BOTH_MODES(several_threads_make_and_delete_them),
         IN_BOTH_MODES(each_has_what_its_own_threads_left),

@@ -345,7 +345,7 @@ static void sizes_follow_each_other(void) {
             }
         }
     }
-    /* What each class keeps: two lists in its bin, lists in the stash, the pools that hold these, the rest of one pool. */
+    /* Each class keeps two lists in its bin, lists in the stash, the pools that hold these, the rest of one pool. */
     EXPECT_AT_MOST(most, bytes + bytes / 4 + 32 * (64 << 10));
     memory_expect_all_back();
     free(blocks);

@@ -12,6 +12,7 @@
 #include "tests/support/case.h"
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
+#include "tests/support/mailbox.h"
 #include "tests/support/memory.h"
 #include "tests/support/random.h"
 #include "tests/support/sanitizer.h"
@@ -501,6 +502,66 @@ static void a_walk_nests_in_a_stopped_world(void) {
     PyGILState_Release(was);
 }
 
+/* --- what the walker has freed for others ----------------------------------------------------- */
+
+enum { FREED, RETIRED, KEPT_ALIVE, LENT };
+
+/* A thread whose state is older than the walker's, so that the walk comes to it first. */
+struct lender {
+    struct mailbox lent;
+    struct shared over;
+};
+
+static void *lend(void *arg) {
+    struct lender *lender = arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    void *blocks[KINDS * LENT];
+    for (size_t i = 0; i < KINDS * LENT; i++) {
+        blocks[i] = alloc_in(kinds[i / LENT], i % LENT == RETIRED ? 112 : 48); /* two slots */
+    }
+    PyThreadState *mine = PyEval_SaveThread();
+    for (size_t i = 0; i < KINDS * LENT; i++) {
+        EXPECT(mailbox_try_put(&lender->lent, blocks[i]));
+    }
+    while (!shared_get(&lender->over)) {
+        sched_yield();
+    }
+    PyEval_RestoreThread(mine);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+/* One block a slot, so that it is pushed to its owner, who is done already, by the walk alone. */
+static void what_the_walker_freed_for_an_older_thread_is_not_visited(void) {
+    make_kinds();
+    static struct lender lender;
+    mailbox_init(&lender.lent, KINDS * LENT);
+    pthread_t thread = thread_start(lend, &lender);
+    void *blocks[KINDS * LENT];
+    for (size_t i = 0; i < KINDS * LENT; i++) {
+        while ((blocks[i] = mailbox_try_take(&lender.lent)) == NULL) {
+            sched_yield();
+        }
+    }
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t k = 0; k < KINDS; k++) {
+        void **of_kind = &blocks[k * LENT];
+        gilloc_free(kinds[k], of_kind[FREED]);
+        gilloc_retire(kinds[k], of_kind[RETIRED]);
+        list_add(&list, kinds[k], of_kind[KEPT_ALIVE]);
+        expect_domain_visited(&list, kinds[k]);
+    }
+    expect_visited(&list);
+    free_list(&list);
+    PyThreadState *mine = PyEval_SaveThread();
+    shared_set(&lender.over, 1);
+    thread_join(thread);
+    mailbox_fini(&lender.lent);
+    PyEval_RestoreThread(mine);
+    expect_all_gone();
+    PyGILState_Release(was);
+}
+
 /* --- several walks at once, and work in between ----------------------------------------------- */
 
 #define WALKERS 3
@@ -659,6 +720,7 @@ int main(void) {
         IN_BOTH_MODES(blocks_of_all_threads_are_visited_by_a_detached_thread),
         IN_BOTH_MODES(blocks_of_all_threads_are_visited_after_the_mode_was_switched),
         IN_BOTH_MODES(a_walk_nests_in_a_stopped_world),
+        IN_BOTH_MODES(what_the_walker_freed_for_an_older_thread_is_not_visited),
         IN_BOTH_MODES(several_threads_walk_and_work),
         IN_BOTH_MODES(blocks_in_a_users_arenas_are_visited),
         IN_BOTH_MODES(blocks_of_a_hooked_domain_are_visited),

@@ -345,6 +345,54 @@ static void what_needs_no_state_goes_on(void) {
     PyGILState_Release(was);
 }
 
+/* The lock is of no use to who waits for it: it could not be attached. */
+static void the_stopper_keeps_the_lock_at_safepoints(void) {
+    gilloc_set_switch_interval(1);
+    PyGILState_STATE was = PyGILState_Ensure();
+    gilloc_stop_the_world();
+    pthread_t thread = thread_start(attach_once, NULL);
+    for (size_t asked = 1; asked <= 5; asked++) {
+        size_t before = memory_stats().lock_drop_requests;
+        while (memory_stats().lock_drop_requests == before) {
+            sched_yield();
+        }
+        gilloc_safepoint();
+        EXPECT_EQ(memory_stats().lock_handoffs, 0);
+    }
+    gilloc_start_the_world();
+    PyGILState_Release(was);
+    thread_join(thread);
+}
+
+static void *purge_once(void *unused) {
+    gilloc_purge();
+    return unused;
+}
+
+/* What an idle cache holds stays there while the world is stopped, and goes back afterwards. */
+static void a_purge_in_a_stopped_world_leaves_caches_alone(void) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    PyThreadState *mine = PyThreadState_Get(), *idle = PyThreadState_New(PyInterpreterState_Main());
+    PyThreadState_Swap(idle);
+    for (size_t size = 16; size <= 512; size += 16) {
+        PyObject_Free(PyObject_Malloc(size));
+    }
+    PyThreadState_Swap(mine);
+    gilloc_stop_the_world();
+    size_t pools = memory_stats().pools;
+    EXPECT(pools >= 32);
+    thread_join(thread_start(purge_once, NULL));
+    EXPECT_EQ(memory_stats().pools, pools);
+    gilloc_start_the_world();
+    PyEval_SaveThread();
+    thread_join(thread_start(purge_once, NULL));
+    EXPECT_EQ(memory_stats().pools, 0);
+    PyEval_RestoreThread(mine);
+    PyThreadState_Delete(idle);
+    memory_expect_all_back();
+    PyGILState_Release(was);
+}
+
 /* Detached threads purge and count while the heap is walked: they leave the caches alone. */
 #define STATES 12
 
@@ -688,6 +736,8 @@ int main(void) {
         IN_BOTH_MODES(attaching_deleting_and_ending_wait),
         IN_BOTH_MODES(the_stopper_deletes_states),
         IN_BOTH_MODES(what_needs_no_state_goes_on),
+        IN_GIL_MODE(the_stopper_keeps_the_lock_at_safepoints),
+        IN_BOTH_MODES(a_purge_in_a_stopped_world_leaves_caches_alone),
         IN_BOTH_MODES(a_walk_beside_purges),
         IN_BOTH_MODES(who_is_detached_stays_so),
         IN_BOTH_MODES(stops_nest),

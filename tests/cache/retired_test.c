@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * retired_test.c - deferred frees: what is put into a batch comes out once, unchanged, in any amount; when it is due;
- *                  what an ended thread leaves; memory for the list that the system refuses at each place.
+ *                  what an ended thread leaves; memory for the list that the system refuses at each place; a reader.
  *   The blocks are addresses without memory, so that a write to one ends the test.
  */
 #include "lib/cache/retired.h"
@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "concurrency/rcu.h"
 #include "lib/arena/arena.h"
 #include "lib/arena/kind.h"
 #include "lib/os/os_memory.h"
 #include "tests/concurrency/unit.h"
 #include "tests/os/system.h"
 #include "tests/support/memory.h"
+#include "tests/support/shared.h"
 #include "tests/support/threads.h"
 
 #define MANY 20000u
@@ -375,27 +377,48 @@ static void a_refused_hand_over_of_much_hands_over_by_its_spare(void) {
 
 /* --- limbo ------------------------------------------------------------------------------------ */
 
-/* A pool of a type-stable kind that becomes empty waits in the group, and goes back with the next reclaim of anyone. */
-static void an_empty_pool_of_a_type_stable_kind_waits(void) {
+static unsigned stable_kind(void) {
     gi_address_map_init(64 * GI_ARENA_SIZE);
     init();
     int kind = gi_kind_make("stable", 8, true);
     EXPECT(kind >= 0);
+    return (unsigned)kind;
+}
+
+/* All blocks of a new pool that the heap's first carving gives. */
+static gi_link *take_pool(unsigned kind, gi_pool **pool) {
     gi_heap *heap = &group->shared;
+    *pool = gi_heap_acquire_pool(heap, kind, 5);
+    EXPECT(*pool != NULL);
+    bool fresh;
+    uint32_t count;
+    gi_mutex_lock(&heap->mutex);
+    gi_heap_add_pool(heap, *pool);
+    gi_link *blocks = gi_heap_take(heap, kind, 5, &count, &fresh);
+    gi_mutex_unlock(&heap->mutex);
+    return blocks;
+}
+
+static void empty_pool(gi_link *blocks) {
+    gi_heap *heap = &group->shared;
+    gi_pool *emptied = NULL;
+    gi_mutex_lock(&heap->mutex);
+    while (blocks != NULL) {
+        blocks = gi_heap_give(heap, blocks, &emptied, "test");
+    }
+    gi_mutex_unlock(&heap->mutex);
+    EXPECT(emptied == NULL);
+}
+
+/* A pool of a type-stable kind that becomes empty waits in the group, and goes back with the next reclaim of anyone. */
+static void an_empty_pool_of_a_type_stable_kind_waits(void) {
+    unsigned kind = stable_kind();
     for (uint64_t round = 0; round < 3; round++) {
-        gi_pool *pool = gi_heap_acquire_pool(heap, (unsigned)kind, 5), *emptied = NULL;
-        gi_mutex_lock(&heap->mutex);
-        gi_heap_add_pool(heap, pool);
-        bool fresh;
-        uint32_t count;
-        for (gi_link *blocks = gi_heap_take(heap, (unsigned)kind, 5, &count, &fresh); blocks != NULL;) {
-            blocks = gi_heap_give(heap, blocks, &emptied, "test");
-        }
-        gi_mutex_unlock(&heap->mutex);
-        EXPECT(emptied == NULL);
+        gi_pool *pool;
+        empty_pool(take_pool(kind, &pool));
         EXPECT(group->limbo == pool && pool->next == NULL);
         EXPECT_EQ(get(&group->waiting), GI_POOL_SIZE);
-        EXPECT_EQ(get(&heap->pools), 0);
+        EXPECT_EQ(get(&group->shared.pools), 0);
         EXPECT_EQ(get(&gi_arena_stats_now.pools_free), GI_ARENA_POOLS - 1);
         set_limit(GI_POOL_SIZE - 1);
         EXPECT(gi_retired_is_due(group));
@@ -409,6 +432,66 @@ static void an_empty_pool_of_a_type_stable_kind_waits(void) {
         EXPECT_EQ(get(&A.grace_periods), round + 1);
         EXPECT_EQ(get(&gi_arena_stats_now.pools_free), GI_ARENA_POOLS);
     }
+    EXPECT_EQ(gi_arena_check() | gi_heap_check_all(), 0);
+}
+
+/* --- a reader --------------------------------------------------------------------------------- */
+
+/* What a thread that is online looks at when another one's grace period has begun. */
+struct reader {
+    gi_link *late;       /* a pool's blocks, freed by the reader then */
+    uint64_t pools_free; /* before */
+    struct shared online, back;
+};
+
+static void *read_on(void *arg) {
+    struct reader *reader = arg;
+    gi_rcu_reader mine = gi_rcu_register();
+    gi_rcu_online(mine);
+    shared_set(&reader->online, 1);
+    WAIT_UNTIL(*mine.counter != *gi_rcu_now || shared_get(&reader->back)); /* the other one waits for this thread, */
+    EXPECT_EQ(shared_get(&reader->back), 0);                               /* as it must, */
+    EXPECT_EQ(frees, 0);                                                   /* and has freed nothing before */
+    EXPECT_EQ(get(&gi_arena_stats_now.pools_free), reader->pools_free);
+    push(&B, 2, 3, 48);
+    gi_retired_leave(&B, group);
+    empty_pool(reader->late);
+    gi_rcu_offline(mine);
+    gi_rcu_unregister();
+    return NULL;
+}
+
+/* A batch, what an ended thread left, a pool in limbo: all wait for the reader; and what comes while they wait, which
+   another reader may have found since, waits for another grace period. */
+static void all_that_is_retired_waits_for_a_reader(void) {
+    unsigned kind = stable_kind();
+    gi_pool *early, *late;
+    static struct reader reader;
+    gi_link *blocks = take_pool(kind, &early);
+    reader.late = take_pool(kind, &late);
+    empty_pool(blocks);
+    EXPECT(group->limbo == early);
+    reader.pools_free = get(&gi_arena_stats_now.pools_free);
+    push(&B, 0, 1, 48);
+    gi_retired_leave(&B, group);
+    push(&A, 1, 2, 48);
+    pthread_t thread = thread_start(read_on, &reader);
+    WAIT_UNTIL(shared_get(&reader.online));
+    gi_retired_reclaim(&A, group, true, note);
+    shared_set(&reader.back, 1);
+    thread_join(thread);
+    EXPECT_EQ(frees, 2);
+    expect_freed(0, 2);
+    EXPECT_EQ(get(&gi_arena_stats_now.pools_free), reader.pools_free + 1);
+    EXPECT(group->limbo == late && late->next == NULL);
+    EXPECT_EQ(get(&group->waiting), GI_POOL_SIZE + 48);
+    gi_retired_reclaim(&A, group, true, note);
+    EXPECT_EQ(frees, 3);
+    expect_freed(0, 3);
+    EXPECT(group->limbo == NULL);
+    EXPECT_EQ(get(&group->waiting), 0);
+    EXPECT_EQ(get(&A.grace_periods), 2);
+    EXPECT_EQ(get(&gi_arena_stats_now.pools_free), reader.pools_free + 2);
     EXPECT_EQ(gi_arena_check() | gi_heap_check_all(), 0);
 }
 
@@ -433,6 +516,7 @@ int main(void) {
         IN_CHILD(a_refused_hand_over_keeps_the_batch_for_the_next_thread),
         IN_CHILD(a_refused_hand_over_of_much_hands_over_by_its_spare),
         IN_CHILD(an_empty_pool_of_a_type_stable_kind_waits),
+        IN_CHILD(all_that_is_retired_waits_for_a_reader),
         FAILS_ASSERTION(a_block_that_is_not_aligned,
                         "((uintptr_t)block & GI_RETIRED_DOMAIN) == 0 && domain <= GI_RETIRED_DOMAIN"),
     };

@@ -17,6 +17,7 @@
 #include "tests/concurrency/unit.h"
 #include "tests/os/system.h"
 #include "tests/support/sanitizer.h"
+#include "tests/support/shared.h"
 #include "tests/support/threads.h"
 
 #define RESERVE (256 * GI_ARENA_SIZE)
@@ -581,6 +582,32 @@ static void detaching_pushes_what_waits(void) {
     expect_all_back();
 }
 
+enum { LENT = 100 };
+
+static struct shared pushed; /* orders nothing */
+
+static void *push_lent(void *arg) {
+    gi_link **blocks = arg;
+    for (size_t i = 0; i < LENT; i++) {
+        release(B, blocks[i]);
+    }
+    gi_cache_flush_remote(B, FUNCTION);
+    shared_set(&pushed, 1);
+    return NULL;
+}
+
+static void what_another_thread_pushed_is_counted(void) {
+    init_attached(true);
+    gi_link **blocks = alloc_many(A, LENT);
+    int64_t before = gi_cache_count_free(A);
+    pthread_t thread = thread_start(push_lent, blocks);
+    WAIT_UNTIL(shared_get(&pushed));
+    EXPECT_EQ(gi_cache_count_free(A), before + LENT);
+    thread_join(thread);
+    free(blocks);
+    expect_all_back();
+}
+
 static void a_drain_takes_in_what_others_freed(void) {
     init_attached(true);
     gi_link **blocks = alloc_many(A, MANY / 10);
@@ -1083,6 +1110,7 @@ int main(void) {
         IN_CHILD(slots_are_shared_and_nothing_is_lost),
         IN_CHILD(remote_frees_wait_for_so_many_safepoints),
         IN_CHILD(detaching_pushes_what_waits),
+        IN_CHILD(what_another_thread_pushed_is_counted),
         IN_CHILD(a_drain_takes_in_what_others_freed),
         IN_CHILD(an_owner_that_does_not_take_in_is_asked_to),
         IN_CHILD(an_idle_owner_is_served),

@@ -450,6 +450,79 @@ static void a_request_that_is_lost_is_repeated(void) {
     }
 }
 
+/* --- the word by which the holder is asked ----------------------------------------------------- */
+
+/* A word is new for each take, and made by a plain store: who asks must see it made (ThreadSanitizer looks at that). */
+static gi_asked fresh_words[ROUNDS(100)];
+static struct shared turn; /* twice the round, and 1 more once the lock is held in it: orders nothing */
+
+static gi_asked *make_fresh(size_t round) {
+    uint32_t *bits = (uint32_t *)(void *)&fresh_words[round].bits;
+    *bits = 0;
+    return &fresh_words[round];
+}
+
+static void *ask_each_holder(void *arg) {
+    gi_asked *mine = arg;
+    for (size_t round = 0; round < LENGTH(fresh_words); round++) {
+        WAIT_UNTIL(shared_get(&turn) == 2 * round + 1);
+        gi_gil_take(&gil, mine, round / 2 % 2 != 0);
+        gi_gil_drop(&gil);
+        shared_set(&turn, 2 * round + 2);
+    }
+    return NULL;
+}
+
+static void who_asks_sees_the_word_of_who_took(void) {
+    static gi_asked others;
+    init(SHORT_NS);
+    pthread_t thread = thread_start(ask_each_holder, &others);
+    for (size_t round = 0; round < LENGTH(fresh_words); round++) {
+        gi_asked *asked = make_fresh(round);
+        if (round % 2 != 0) {
+            EXPECT(gi_gil_try_take(&gil, asked));
+        } else {
+            gi_gil_take(&gil, asked, false);
+        }
+        shared_set(&turn, 2 * round + 1);
+        WAIT_UNTIL(asked_to_drop(asked));
+        gi_gil_drop(&gil);
+        WAIT_UNTIL(shared_get(&turn) == 2 * round + 2);
+    }
+    thread_join(thread);
+    expect_free_and_quiet();
+}
+
+/* Holds the lock until the other one asks, if that has not had it already. */
+static void *be_asked(void *arg) {
+    gi_asked *asked = make_fresh(*(size_t *)arg);
+    gi_gil_take(&gil, asked, true);
+    WAIT_UNTIL(asked_to_drop(asked) || order_length != 0);
+    gi_gil_drop(&gil);
+    return NULL;
+}
+
+/* Who asks has been queued before the one that gets the lock, by a grant or by being woken, and asks it then. */
+static void who_asks_sees_the_word_of_who_waited(void) {
+    gi_asked mine = {0};
+    for (size_t round = 0; round < LENGTH(fresh_words); round++) {
+        gil = (gi_gil){.outer = {NULL, NULL, NULL, NULL}};
+        init(1000000);
+        order_length = 0;
+        gi_gil_take(&gil, &mine, false);
+        struct visitor late = {.name = 'l', .early = false};
+        pthread_t late_thread = queue(&late, 1), early_thread = thread_start(be_asked, &round);
+        WAIT_UNTIL(get(&gil.waits) == 2);
+        if (round % 2 != 0) {
+            gi_gil_yield(&gil, &mine);
+        }
+        gi_gil_drop(&gil);
+        thread_join(early_thread);
+        thread_join(late_thread);
+        expect_free_and_quiet();
+    }
+}
+
 /* --- fork ------------------------------------------------------------------------------------- */
 
 /* Forks while this thread holds the lock and others wait for it; true in the child, where nobody waits. */
@@ -536,6 +609,8 @@ int main(void) {
         IN_CHILD(an_early_waiter_waits_for_a_late_one_that_waited_long),
         IN_CHILD(waiters_of_a_kind_go_in_order_of_arrival),
         IN_CHILD(a_request_that_is_lost_is_repeated),
+        IN_CHILD(who_asks_sees_the_word_of_who_took),
+        IN_CHILD(who_asks_sees_the_word_of_who_waited),
         IN_CHILD(after_fork_the_childs_thread_holds_it),
         IN_CHILD(after_fork_nobody_holds_it),
     };

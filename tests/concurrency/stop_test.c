@@ -221,6 +221,46 @@ static void attaching_waits_for_the_start(bool is_free) {
 static void attaching_waits_for_the_start_in_gil_mode(void) { attaching_waits_for_the_start(false); }
 static void attaching_waits_for_the_start_in_free_mode(void) { attaching_waits_for_the_start(true); }
 
+static struct shared started; /* orders nothing */
+
+static void *enter_when_started(void *arg) {
+    gi_thread_state *state = arg;
+    EXPECT(gi_thread_attach(state)); /* it registers as a reader, which takes a mutex */
+    gi_thread_detach(state);
+    shared_set(&worker_id, 1);
+    WAIT_UNTIL(shared_get(&started) == 1);
+    EXPECT(gi_thread_attach(state));
+    EXPECT_EQ(plain_word, 1);
+    gi_thread_detach(state);
+    shared_set(&worker_done, 1);
+    WAIT_UNTIL(shared_get(&started) == 2);
+    EXPECT_EQ(gi_thread_begin_end(state), GI_END_BEGUN);
+    EXPECT_EQ(plain_word, 2);
+    gi_thread_state_fini(state, false);
+    gi_thread_ends();
+    return NULL;
+}
+
+/* Nothing but the state's word orders it: who comes later takes no mutex. */
+static void who_enters_a_started_world_sees_what_was_done_in_the_stop(void) {
+    init(true);
+    reset_worker();
+    pthread_t thread = thread_start(enter_when_started, &states[0]);
+    WAIT_UNTIL(shared_get(&worker_id) != 0);
+    stop(NULL);
+    plain_word = 1;
+    EXPECT(gi_start());
+    shared_set(&started, 1);
+    WAIT_UNTIL(shared_get(&worker_done) != 0);
+    stop(NULL);
+    plain_word = 2;
+    EXPECT(gi_start());
+    shared_set(&started, 2);
+    thread_join(thread);
+    gi_thread_state_init(&states[0], &registry);
+    fini();
+}
+
 /* New ones, and spare ones. */
 static void states_are_born_stopped(bool is_free) {
     init(is_free);
@@ -1063,6 +1103,7 @@ int main(void) {
         IN_CHILD(stops_nest_in_free_mode),
         IN_CHILD(attaching_waits_for_the_start_in_gil_mode),
         IN_CHILD(attaching_waits_for_the_start_in_free_mode),
+        IN_CHILD(who_enters_a_started_world_sees_what_was_done_in_the_stop),
         IN_CHILD(states_are_born_stopped_in_gil_mode),
         IN_CHILD(states_are_born_stopped_in_free_mode),
         IN_CHILD(a_registry_is_listed_stopped_in_gil_mode),

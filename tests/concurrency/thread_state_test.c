@@ -272,6 +272,37 @@ static void one_state_passes_from_thread_to_thread(void) {
     fini_all();
 }
 
+static struct shared turn; /* orders nothing */
+
+static void *take_turns(void *arg) {
+    size_t mine = *(size_t *)arg;
+    for (size_t at = mine; at < ROUNDS(100); at += 2) {
+        WAIT_UNTIL(shared_get(&turn) == at);
+        EXPECT(gi_thread_attach(&states[0]));
+        EXPECT_EQ(plain_word, at);
+        plain_word++;
+        gi_thread_detach(&states[0]);
+        shared_set(&turn, at + 1);
+    }
+    gi_thread_ends();
+    return NULL;
+}
+
+/* In turns, and it is deleted in the last one: nothing but the state's word orders what they do. */
+static void what_is_done_with_a_state_is_seen_with_it(void) {
+    init_free_mode();
+    size_t firsts[2] = {0, 1};
+    pthread_t threads[2] = {thread_start(take_turns, &firsts[0]), thread_start(take_turns, &firsts[1])};
+    WAIT_UNTIL(shared_get(&turn) == ROUNDS(100));
+    EXPECT_EQ(gi_thread_begin_end(&states[0]), GI_END_BEGUN);
+    EXPECT_EQ(plain_word, ROUNDS(100));
+    gi_thread_state_fini(&states[0], false);
+    thread_join(threads[0]);
+    thread_join(threads[1]);
+    gi_thread_state_init(&states[0], &registry);
+    fini_all();
+}
+
 /* --- many at once ----------------------------------------------------------------------------- */
 
 static struct shared attached_now;
@@ -609,6 +640,7 @@ int main(void) {
         IN_CHILD(a_state_that_was_attached_meanwhile_is_refused),
         IN_CHILD(attaching_waits_for_the_lock),
         IN_CHILD(one_state_passes_from_thread_to_thread),
+        IN_CHILD(what_is_done_with_a_state_is_seen_with_it),
         IN_CHILD(any_number_attaches_in_free_mode),
         IN_CHILD(a_safepoint_returns_what_is_left_to_do),
         IN_CHILD(who_is_attached_or_parked_is_asked),

@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: MIT
 """seeded.py - bugs planted in the library, one at a time; which test sees each?
 
-    tests/seeded/seeded.py [--only=WORD] [--list]     in a clean checkout; it takes an hour or two
+    tests/seeded/seeded.py [--only=WORD] [--list] [--rows=FILE]     in a clean checkout
 
-Each seed replaces one piece of text: a memory order made relaxed, or a step left out.  Its tests are then run in the
-configurations that should see it, until one fails.  The row says which; SURVIVED means that none did.  The checkout is
-as before afterwards.  The last table stands in docs/testing.md.
+Each seed replaces one piece of text: a memory order made relaxed, or a step left out.  Tests are then run in the
+configurations that can see it, the likely ones first, until one fails: its name, and that of its case, is the row.
+SURVIVED means that none did.  The checkout is as before afterwards.  Rows are added to FILE, and a seed that has one
+there is left alone: so a run that was cut goes on, and a row that was deleted is made again.
 """
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,31 +20,41 @@ from pathlib import Path
 from seeds import SEEDS
 
 ROOT = Path(__file__).resolve().parents[2]
-FAILED = re.compile(r"^(//\S+)\s+(?:FAILED|TIMEOUT)", re.M)
+RESULT = re.compile(r"^(//\S+)\s+(FAILED|TIMEOUT)", re.M)
+FAILED_CASE = re.compile(r"^\[  FAILED  \] ([a-z]\w*[^\n]*)$", re.M)
+BEGUN_CASE = re.compile(r"^\[ RUN      \] (\w+[^\n]*)$", re.M)
+ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.M)
 
 
 def run(configuration, targets):
-    """The first test that failed, or None; a build that fails is a fault of the seed."""
-    config = ["--config=%s" % configuration] if configuration else []
-    command = ["bazel", "test", "--notest_keep_going", "--test_output=errors", "--test_timeout=300", *config, *targets]
-    done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if "FAILED TO BUILD" in done.stdout or "Compiling" in done.stdout and " failed: " in done.stdout:
+    """The first test that failed, in words, or None; a build that fails is a fault of the seed."""
+    options = ["--notest_keep_going", *(["--config=%s" % configuration] if configuration else [])]
+    done = subprocess.run(["bazel", "test", *options, *targets], cwd=ROOT, text=True, errors="replace",
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    failed = RESULT.search(done.stdout)
+    if done.returncode != 0 and failed is None or "FAILED TO BUILD" in done.stdout:
         sys.exit("the seed does not compile:\n" + done.stdout[-3000:])
-    failed = FAILED.search(done.stdout)
-    return failed.group(1) if failed else None
+    if failed is None:
+        return None
+    hangs = failed.group(2) == "TIMEOUT"
+    cases = BEGUN_CASE.findall(done.stdout)[-1:] if hangs else FAILED_CASE.findall(done.stdout)[:1]
+    words = "`%s`" % failed.group(1)
+    words += ", `--config=%s`" % configuration if configuration else ""
+    words += ": `%s`" % cases[0].split(" ")[0] if cases else ""
+    return words + (" hangs" if hangs else "")
 
 
 def try_seed(seed):
     path = ROOT / seed.path
     good = path.read_text()
-    if good.count(seed.old) < 1:
-        sys.exit("%s: not there: %s" % (seed.path, seed.old))
+    if good.count(seed.old) != 1:
+        sys.exit("%s: %d times there: %s" % (seed.path, good.count(seed.old), seed.old))
     try:
-        path.write_text(good.replace(seed.old, seed.new) if seed.all else good.replace(seed.old, seed.new, 1))
+        path.write_text(good.replace(seed.old, seed.new))
         for configuration, targets in seed.tests:
             caught = run(configuration, targets)
             if caught:
-                return "%s%s" % (caught, " (%s)" % configuration if configuration else "")
+                return caught
         return None
     finally:
         path.write_text(good)
@@ -52,6 +64,7 @@ def main():
     parser = argparse.ArgumentParser(description="Plants bugs and says which test sees each.")
     parser.add_argument("--only", default="", help="seeds whose name has this in it")
     parser.add_argument("--list", action="store_true", help="names alone")
+    parser.add_argument("--rows", type=Path, help="a file of rows, which is gone on with")
     arguments = parser.parse_args()
     chosen = [seed for seed in SEEDS if arguments.only in seed.name]
     if arguments.list:
@@ -59,13 +72,18 @@ def main():
         return 0
     if subprocess.run(["git", "diff", "--quiet"], cwd=ROOT).returncode != 0:
         sys.exit("the checkout has changes: commit them first")
-    survived = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    rows = dict(ROW.findall(arguments.rows.read_text())) if arguments.rows and arguments.rows.exists() else {}
     for seed in chosen:
-        start = time.time()
-        caught = try_seed(seed)
-        survived += caught is None
-        print("| %s | %s |" % (seed.name, "`%s`" % caught if caught else "SURVIVED"), flush=True)
-        print("%s: %d s" % (seed.name, time.time() - start), file=sys.stderr, flush=True)
+        if seed.name not in rows:
+            start = time.time()
+            rows[seed.name] = try_seed(seed) or "SURVIVED"
+            print("%s: %d s" % (seed.name, time.time() - start), file=sys.stderr, flush=True)
+            if arguments.rows:
+                with arguments.rows.open("a") as file:
+                    file.write("| %s | %s |\n" % (seed.name, rows[seed.name]))
+        print("| %s | %s |" % (seed.name, rows[seed.name]), flush=True)
+    survived = sum(rows[seed.name] == "SURVIVED" for seed in chosen)
     print("%d seeded, %d caught" % (len(chosen), len(chosen) - survived))
     return 1 if survived else 0
 
