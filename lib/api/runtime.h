@@ -41,6 +41,13 @@ struct _ts {
     bool made_by_ensure;             /* owner-only */
 };
 
+/* What other threads write to has lines of its own: the status and the asks; the lists of remote frees.  All else is
+   the thread's, and in its lines. */
+_Static_assert(offsetof(struct _ts, cache) % GI_CACHE_LINE == 0, "the status is in no line of the cache");
+_Static_assert(offsetof(gi_thread_cache, own) % GI_CACHE_LINE == 0, "a claim writes to no line of bins and slots");
+_Static_assert(offsetof(gi_heap, remote) % GI_CACHE_LINE == 0, "a push writes to no line of the owner's");
+_Static_assert(sizeof(struct _ts) % GI_CACHE_LINE == 0, "the next one begins with a line");
+
 extern struct _is gi_main_interpreter GI_INTERNAL;
 
 /* What an operating-system thread knows of itself besides gi_current_cache. */

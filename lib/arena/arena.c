@@ -32,7 +32,7 @@ static gi_arena *spare_descriptors; /* linked by next */
 static unsigned wholly_free;        /* arenas in lists[their pool_count] */
 static gi_arena_allocator allocator_now;
 
-gi_arena_stats gi_arena_stats_now;
+gi_arena_stats gi_arena_stats_now __attribute__((aligned(GI_CACHE_LINE))); /* written with each pool */
 
 /* --- invariant check -------------------------------------------------------------------------- */
 

@@ -44,6 +44,10 @@ KEPT_TRACES = {"startup": (138.3, 145.7)}
 # MiB above what the process had before.  The kernel counts pages of a thread in batches, so these move by 0.1.
 PEAKS = {"startup": (2.1, 2.1), "jsonre": (3.45, 3.45), "compileall": (15.6, 15.6)}
 PEAK_MARGIN = 1.05
+# What fast paths read, and how many bytes of it (None: all); and what is written once, or a few times at most.
+READ_BY_ALL = dict.fromkeys(("gi_limits", "gi_open_limits", "gi_address_base", "gi_kinds"))
+READ_BY_ALL["gi_os_reserved"] = 48
+WRITTEN_ONCE = {"gi_address_outside", "windows", "count"}
 MODES = {"gil mode": "1", "GIL-free mode": "0"}
 CONTENDERS = ("gilloc-gil", "gilloc-free")
 INDEXED_STORE = r"^mov\S*\s+%\w+,-?(0x[0-9a-f]+)?\(%\w+,%"
@@ -184,6 +188,19 @@ class Counts(Kept):
                     taken -= long["system_pair"] - short["system_pair"]
                 costs[name].append(taken / (LONG - SHORT))
         self.expect_kept("instructions", costs, KEPT, MARGIN)
+
+
+class Lines(unittest.TestCase):
+    def test_what_all_threads_read_is_in_lines_that_are_not_written(self):
+        found = re.findall(r"^([0-9a-f]+) ([0-9a-f]+) \S (\S+)$", run("nm", "-S", LIBRARY), re.M)
+        symbols = {name: (int(start, 16), int(size, 16)) for start, size, name in found}
+        for name, size in READ_BY_ALL.items():
+            start = symbols[name][0] // 64 * 64
+            end = symbols[name][0] + (size or symbols[name][1])
+            end = -(-end // 64) * 64
+            beside = {other for other, (at, length) in symbols.items() if at < end and at + length > start}
+            with self.subTest(name):
+                self.assertEqual(beside - set(READ_BY_ALL) - WRITTEN_ONCE, set(), "in the cache line of " + name)
 
 
 class Traces(Kept):
