@@ -433,7 +433,7 @@ SEEDS = [
          "cache:heap_test"),
     step("stash: blocks of a type-stable kind go there", THREAD_CACHE,
          " == gi_cache_shared(cache)->number && !gi_kinds[kind].type_stable;",
-         " == gi_cache_shared(cache)->number;",
+         " == gi_cache_shared(cache)->number && kind < GI_KINDS;",
          "api:kind_test cache:thread_cache_test"),
     step("stash: a purge leaves it", GILLOC,
          "        gi_cache_flush_stash(&state->cache, \"gilloc_purge\");\n",
