@@ -250,9 +250,10 @@ static void a_tight_limit_leaves_no_reservation(void) {
 
 static void slots_are_aligned_distinct_zero_and_come_to_an_end(void) {
     const gi_reservation *r = reserve(RESERVE);
-    char **slots = calloc(r->slot_count, sizeof(slots[0]));
+    const size_t count = r->slot_count;
+    char **slots = calloc(count, sizeof(slots[0]));
     EXPECT(slots != NULL);
-    for (size_t i = 0; i < r->slot_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         slots[i] = gi_os_slot_acquire();
         EXPECT(slots[i] != NULL);
         EXPECT(slots[i] >= r->slots && slots[i] < r->base + RESERVE);
@@ -261,16 +262,16 @@ static void slots_are_aligned_distinct_zero_and_come_to_an_end(void) {
         memset(slots[i], (int)(i % 255) + 1, GI_ARENA_SIZE);
     }
     EXPECT(gi_os_slot_acquire() == NULL);
-    EXPECT_EQ(r->fresh, r->slot_count);
-    EXPECT_EQ(r->committed, r->slot_count);
-    for (size_t i = 0; i < r->slot_count; i++) {
+    EXPECT_EQ(r->fresh, count);
+    EXPECT_EQ(r->committed, count);
+    for (size_t i = 0; i < count; i++) {
         expect_bytes(slots[i], GI_ARENA_SIZE, (unsigned char)(i % 255 + 1)); /* nobody has touched another's */
     }
     /* Any of them may come back, and is zero again. */
-    for (size_t i = 0; i < r->slot_count; i += 7) {
+    for (size_t i = 0; i < count; i += 7) {
         EXPECT(gi_os_slot_release(slots[i]));
     }
-    for (size_t i = 0; i < r->slot_count; i += 7) {
+    for (size_t i = 0; i < count; i += 7) {
         char *again = gi_os_slot_acquire();
         EXPECT(again != NULL);
         EXPECT_EQ((size_t)(again - slots[0]) / GI_ARENA_SIZE % 7, 0);
