@@ -672,7 +672,8 @@ void gi_runtime_delete_interpreter(PyInterpreterState *interpreter, const char *
         }
         gi_runtime_delete(state_of(first), function);
     }
-    if (gi_load_relaxed(&interpreter->group->waiting) != 0) { /* relaxed: a statistic; no thread is left to be asked */
+    /* relaxed: a statistic; no thread is left to be asked, nor to take what the last ones left in the stash */
+    if (gi_load_relaxed(&interpreter->group->waiting) != 0 || gi_cache_any_stashed(interpreter->group->stash)) {
         gi_runtime_empty(interpreter, function);
     }
     gi_mutex_lock(&runtime_mutex);

@@ -532,7 +532,7 @@ void gi_cache_safepoint(gi_thread_cache *cache, const char *function) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
-static bool any_stashed(const gi_stash *stash) {
+bool gi_cache_any_stashed(const gi_stash *stash) {
     bool any = false;
     unsigned kinds = gi_kind_count();
     for (unsigned i = 0; i < kinds * GI_CLASSES && !any; i++) {
@@ -547,7 +547,7 @@ static bool is_empty(const gi_thread_cache *cache) {
         used |= cache->used[kind];
         open |= cache->own.open[kind];
     }
-    return used == 0 && open == 0 && cache->remote_pending == 0 && !any_stashed(cache->own.group->stash);
+    return used == 0 && open == 0 && cache->remote_pending == 0 && !gi_cache_any_stashed(cache->own.group->stash);
 }
 
 void gi_cache_flush(gi_thread_cache *cache, const char *function) {

@@ -153,6 +153,8 @@ bool gi_cache_end_after_fork(gi_thread_cache *cache, bool outside, const char *f
 void gi_cache_share_all(const char *function);
 /* In a stopped world: flushes all caches and stashes, until every free block is in its pool. */
 void gi_cache_flush_all(const char *function);
+/* Whether a stash has any list, as a hint. */
+bool gi_cache_any_stashed(const gi_stash *stash);
 
 /* Flushes the cache of another, detached thread, and the group's stash, if it can be claimed; in gil mode the caller
    holds the lock.  Pools that became empty are put in front of *emptied, for gi_heap_release_pools(). */
