@@ -22,8 +22,8 @@
 #define REMOTE_WAITING_BYTES_MAX 4096u
 #define REMOTE_SAFEPOINTS 2u
 #else
-/* What a bin's `free` list may hold: from 8 KiB, which keeps 14 % resident after 95 % was freed, up to 256 KiB for a
-   class that overflows and refills in turns (23 % resident, as pymalloc; a quarter less time). */
+/* What a bin's `free` list may hold: from 4 KiB (with the stash's 8 it keeps 14 % resident after 95 % was freed), up to
+   256 KiB for a class that overflows and refills in turns (23 % resident, as pymalloc; a quarter less time). */
 #define CAP_BYTES_MIN (4u << 10)
 #define CAP_BYTES_MAX (256u << 10)
 #define CAP_BLOCKS_MIN 16u

@@ -141,8 +141,7 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function);
 /* So does what is in the group's stash. */
 void gi_cache_flush_stash(gi_thread_cache *cache, const char *function);
 /* The cache of an ending state ends: its bins go to the stash or are flushed, its pools are handed to the shared heap,
-   its lists closed.  It is as new,
-   and may be attached again.  By any thread. */
+   its lists closed.  It is as new, and may be attached again.  By any thread. */
 void gi_cache_end(gi_thread_cache *cache, const char *function);
 /* The same in the child of a fork, for the cache of a thread of the parent that was `outside` it.  False if it was not,
    or may not have been (attached, or being deleted): the cache is lost, its blocks stay usable. */

@@ -103,6 +103,20 @@ static void a_deleted_one_is_used_again(void) {
     expect_all_back();
 }
 
+/* What its threads left for each other has nobody to take it. */
+static void a_deleted_one_keeps_no_pool(void) {
+    uint64_t pools = memory_stats().pools;
+    PyInterpreterState *made = PyInterpreterState_New();
+    EXPECT(made != NULL);
+    attach_new(made);
+    for (size_t size = 0; size <= 512; size += 16) {
+        PyObject_Free(alloc(size));
+    }
+    PyEval_SaveThread();
+    PyInterpreterState_Delete(made);
+    EXPECT_EQ(memory_stats().pools, pools);
+}
+
 static void a_thousand_in_turn_use_bounded_memory(void) {
     size_t resident = 0;
     for (size_t i = 0; i < 1000; i++) {
@@ -815,6 +829,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(the_main_one_is_always_there),
         IN_BOTH_MODES(a_deleted_one_is_used_again),
+        IN_BOTH_MODES(a_deleted_one_keeps_no_pool),
         IN_BOTH_MODES(a_thousand_in_turn_use_bounded_memory),
         IN_BOTH_MODES(a_hundred_at_once),
         IN_GIL_MODE(there_is_none_beside_a_lock_of_the_callers),

@@ -443,6 +443,10 @@ SEEDS = [
          "void gi_cache_flush_all(const char *function) { work_on_all(flush_with_stash, function); }",
          "void gi_cache_flush_all(const char *function) { work_on_all(gi_cache_flush, function); }",
          "api:visit_test"),
+    step("stash: a deleted interpreter keeps it", RUNTIME,
+         " || gi_cache_any_stashed(interpreter->group->stash)) {",
+         ") {",
+         "api:interpreter_test"),
     # --- large blocks, runs
     step("large: a runtime's own lock is not asked", DOMAIN,
          "is_default_locked(PYMEM_DOMAIN_RAW) && !lock_is_theirs;",
