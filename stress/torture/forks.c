@@ -67,7 +67,7 @@ static void fork_attached(struct task *task) {
     PyGILState_STATE state = PyGILState_Ensure();
     while (trial_goes_on(task->trial)) {
         for (int i = 0; i < 4; i++) turn(forks, &view);
-        offspring_run(task, &forks->ledgers, &forks->slots, task_once_in(task, 2));
+        offspring_run(task, &forks->ledgers, &forks->slots, true, task_once_in(task, 2));
     }
     PyGILState_Release(state);
 }
@@ -78,7 +78,7 @@ static void fork_detached(struct task *task) {
     PyGILState_STATE state = PyGILState_Ensure();
     while (trial_goes_on(task->trial)) {
         for (int i = 0; i < 4; i++) turn(forks, &view);
-        Py_BEGIN_ALLOW_THREADS offspring_run(task, &forks->ledgers, &forks->slots, true);
+        Py_BEGIN_ALLOW_THREADS offspring_run(task, &forks->ledgers, &forks->slots, true, true);
         Py_END_ALLOW_THREADS
     }
     PyGILState_Release(state);

@@ -121,7 +121,7 @@ static void do_something_rare(struct mixed *mixed, struct slots_view *view) {
             return;
         case 6:
             if (FORKS && task_once_in(task, 16))
-                offspring_run(task, &mixed->ledgers, &mixed->slots, task_once_in(task, 2));
+                offspring_run(task, &mixed->ledgers, &mixed->slots, false, task_once_in(task, 2));
             return;
         default: {
             gilloc_stats stats = {.size = sizeof stats};

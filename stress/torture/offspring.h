@@ -13,7 +13,9 @@
 /* Forks by PyOS_BeforeFork() and its kin, or (plain) by fork() alone, which a
    detached thread may call too; waits for the child, detached.  The child frees
    what the ledgers have, retires what `slots` (or NULL) have, attaches, starts
-   threads, reclaims, and ends with status 0; all else is a bug. */
-void offspring_run(struct task *task, const struct ledgers *ledgers, struct slots *slots, bool plain);
+   threads, reclaims, and ends with status 0; all else is a bug.  `settles`: the
+   trial has no type-stable kind and no other interpreter, so one gilloc_reclaim()
+   of the child leaves nothing waiting. */
+void offspring_run(struct task *task, const struct ledgers *ledgers, struct slots *slots, bool settles, bool plain);
 
 #endif /* STRESS_TORTURE_OFFSPRING_H */

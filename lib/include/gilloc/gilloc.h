@@ -86,8 +86,9 @@ GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
 GILLOC_API void gilloc_retire(PyMemAllocatorDomain domain, void *p);
 
 /* Waits for a grace period and frees all that this thread retired before the call,
-   and what ended threads left.  A quiescent state of the caller, who must be
-   attached. */
+   and what ended threads of its interpreter left.  Pools of type-stable kinds that
+   this empties wait for the next grace period (gilloc_stats.retired_bytes).  A
+   quiescent state of the caller, who must be attached. */
 GILLOC_API void gilloc_reclaim(void);
 
 /* How many bytes of retired blocks may wait in each thread; default 1048576.  One
