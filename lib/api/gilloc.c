@@ -261,7 +261,7 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
 
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     unsigned kind = kind_of(domain, "gilloc_free_sized");
-    if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || gi_domain_is_replaced(domain))) {
+    if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
         gi_domain_free(domain, block);
     } else {
         gi_object_free_sized(kind, block, size, "gilloc_free_sized");

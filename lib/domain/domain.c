@@ -19,7 +19,10 @@ typedef struct table {
     struct table *next;         /* guarded by domain_mutex: all tables ever */
 } table;
 
-static gi_atomic(const table *) installed[GI_DOMAINS]; /* atomic, order(domain-table); NULL: the default one */
+/* What serves calls, if not the default allocator: the watcher's words, or the installed ones. */
+static gi_atomic(const PyMemAllocatorEx *) serving[GI_DOMAINS]; /* atomic, order(domain-table) */
+static gi_atomic(const table *) installed[GI_DOMAINS];          /* atomic, order(domain-table); NULL: the default one */
+static const PyMemAllocatorEx *watchers; /* guarded by domain_mutex: one for each domain; NULL: none */
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
 static table *tables;       /* guarded by domain_mutex */
 static bool ready;          /* guarded by domain_mutex */
@@ -52,16 +55,27 @@ static bool lock_is_theirs; /* guarded by domain_mutex: a runtime's own lock is 
 DEFAULT_ALLOCATOR(mem, GI_KIND_MEM)
 DEFAULT_ALLOCATOR(object, GI_KIND_OBJECT)
 
-static const PyMemAllocatorEx defaults[GI_DOMAINS] = {
-    [PYMEM_DOMAIN_RAW] = {NULL, gi_raw_malloc, gi_raw_calloc, gi_raw_realloc, gi_raw_free},
-    [PYMEM_DOMAIN_MEM] = {NULL, mem_malloc, mem_calloc, mem_realloc, mem_free},
-    [PYMEM_DOMAIN_OBJ] = {NULL, object_malloc, object_calloc, object_realloc, object_free},
+static const gi_domain_defaults plain = {
+    .fast = true,
+    .tables =
+        {
+            [PYMEM_DOMAIN_RAW] = {NULL, gi_raw_malloc, gi_raw_calloc, gi_raw_realloc, gi_raw_free},
+            [PYMEM_DOMAIN_MEM] = {NULL, mem_malloc, mem_calloc, mem_realloc, mem_free},
+            [PYMEM_DOMAIN_OBJ] = {NULL, object_malloc, object_calloc, object_realloc, object_free},
+        },
 };
+static const gi_domain_defaults *defaults = &plain; /* constant once ready */
 
 static const PyMemAllocatorEx *current(PyMemAllocatorDomain domain) {
-    /* order(domain-table): acquire; pairs with release in gi_domain_set(). */
+    /* order(domain-table): acquire; pairs with release in publish_locked(). */
+    const PyMemAllocatorEx *other = gi_load_acquire(&serving[domain]);
+    return gi_likely(other == NULL) ? &defaults->tables[domain] : other;
+}
+
+const PyMemAllocatorEx *gi_domain_watched(PyMemAllocatorDomain domain) {
+    /* order(domain-table): acquire; pairs with release in publish_locked(). */
     const table *replaced = gi_load_acquire(&installed[domain]);
-    return gi_likely(replaced == NULL) ? &defaults[domain] : &replaced->allocator;
+    return gi_likely(replaced == NULL) ? &defaults->tables[domain] : &replaced->allocator;
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
@@ -97,7 +111,11 @@ void gi_domain_free(PyMemAllocatorDomain domain, void *block) {
 
 /* --- get and set ------------------------------------------------------------------------------ */
 
-bool gi_domain_is_replaced(PyMemAllocatorDomain domain) { return current(domain) != &defaults[domain]; }
+bool gi_domain_is_replaced(PyMemAllocatorDomain domain) {
+    return gi_domain_watched(domain) != &defaults->tables[domain];
+}
+
+bool gi_domain_is_default(PyMemAllocatorDomain domain) { return current(domain) == &defaults->tables[domain]; }
 
 static bool same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b) {
     return a->ctx == b->ctx && a->malloc == b->malloc && a->calloc == b->calloc && a->realloc == b->realloc &&
@@ -120,10 +138,10 @@ static const table *find_table_locked(const PyMemAllocatorEx *allocator) {
 }
 
 static bool is_default_locked(PyMemAllocatorDomain domain) {
-    return gi_load_relaxed(&installed[domain]) == NULL; /* relaxed: under domain_mutex */
+    return defaults->fast && gi_load_relaxed(&serving[domain]) == NULL; /* relaxed: under domain_mutex */
 }
 
-/* The fast path of a domain is open while it has its default allocator and the library is ready; that of its large
+/* The fast path of a domain is open while it has its plain default allocator and the library is ready; that of its large
    blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be asked
    about. */
 static void set_open_locked(void) {
@@ -137,8 +155,30 @@ static void set_open_locked(void) {
     }
 }
 
+/* What serves the domain from now on. */
+static void publish_locked(PyMemAllocatorDomain domain, const table *made) {
+    const PyMemAllocatorEx *words = made != NULL ? &made->allocator : NULL;
+    words = watchers != NULL ? &watchers[domain] : words;
+    /* order(domain-table): release; pairs with acquire in gi_domain_watched(). */
+    gi_store_release(&installed[domain], made);
+    /* order(domain-table): release; pairs with acquire in current(). */
+    gi_store_release(&serving[domain], words);
+}
+
+void gi_domain_watch(const PyMemAllocatorEx *tables_of_watcher) {
+    gi_mutex_lock(&domain_mutex);
+    watchers = tables_of_watcher;
+    for (int domain = 0; domain < GI_DOMAINS; domain++) {
+        publish_locked((PyMemAllocatorDomain)domain,
+                       gi_load_relaxed(&installed[domain])); /* relaxed: under the mutex */
+    }
+    set_open_locked();
+    gi_mutex_unlock(&domain_mutex);
+}
+
 void gi_domain_get(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator) {
-    *allocator = gi_domain_is_known(domain) ? *current(domain) : (PyMemAllocatorEx){NULL, NULL, NULL, NULL, NULL};
+    *allocator =
+        gi_domain_is_known(domain) ? *gi_domain_watched(domain) : (PyMemAllocatorEx){NULL, NULL, NULL, NULL, NULL};
 }
 
 void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocator) {
@@ -154,19 +194,24 @@ void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocato
     }
     const table *made = NULL;
     gi_mutex_lock(&domain_mutex);
-    if (!same(allocator, &defaults[domain])) {
+    if (!same(allocator, &defaults->tables[domain])) {
         made = find_table_locked(allocator);
         if (made == NULL) {
             gi_fatal("PyMem_SetAllocator", "out of memory" GI_FACT("domain  ", "%d"), (int)domain);
         }
     }
-    /* order(domain-table): release; pairs with acquire in current(). */
-    gi_store_release(&installed[domain], made);
+    publish_locked(domain, made);
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
+
+void gi_domain_use(const gi_domain_defaults *others) {
+    gi_mutex_lock(&domain_mutex);
+    defaults = others;
+    gi_mutex_unlock(&domain_mutex);
+}
 
 void gi_domain_ready(void) {
     gi_mutex_lock(&domain_mutex);

@@ -4,7 +4,13 @@
  *
  *   A domain's allocator is one immutable table of five words.  Installing one publishes a pointer to it by one release
  *   store, so that a call sees one table whole; tables are kept for ever (and found again when they come back), since a
- *   call may be inside one.  No table (NULL) means the default allocator, whose fast path is open then.
+ *   call may be inside one.  No table (NULL) means the default allocator, whose fast path is open then, if it is the
+ *   plain one.
+ *
+ *   call -> watcher (tracing), if there is one -> the installed table, if there is one -> the default allocator
+ *
+ *   A watcher is not installed: PyMem_GetAllocator() does not see it, so it comes and goes at any time whatever is
+ *   installed.  What the default allocator is, is chosen once, before the library is ready.
  *
  *   Owner   the tables.  Locks   domain (GI_RANK_DOMAIN) for installing.
  *   Orders  domain-table: a table's words are seen by whoever sees the pointer.
@@ -25,8 +31,24 @@ void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size);
 void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size);
 void gi_domain_free(PyMemAllocatorDomain domain, void *block);
 
-/* Whether the domain has another allocator than the default one. */
+/* Whether another allocator than the default one is installed. */
 bool gi_domain_is_replaced(PyMemAllocatorDomain domain);
+/* Whether the default one serves calls: nothing is installed, nobody watches. */
+bool gi_domain_is_default(PyMemAllocatorDomain domain);
+
+/* From now on all calls go to these words, one for each domain and constant, which pass them on to
+   gi_domain_watched(); NULL: nobody watches. */
+void gi_domain_watch(const PyMemAllocatorEx *tables_of_watcher);
+/* What serves a domain but for the watcher. */
+const PyMemAllocatorEx *gi_domain_watched(PyMemAllocatorDomain domain);
+
+/* What serves a domain where nothing is installed. */
+typedef struct gi_domain_defaults {
+    PyMemAllocatorEx tables[GI_DOMAINS];
+    bool fast; /* the fast path of mem and object may stand for them */
+} gi_domain_defaults;
+/* Other default allocators than the plain ones; constant.  Before gi_domain_ready(). */
+void gi_domain_use(const gi_domain_defaults *others);
 
 void gi_domain_get(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator);
 void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocator);
