@@ -26,6 +26,8 @@
     X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                       \
     X(GI_RANK_OS, "os memory")              /* the reservation */                       \
     X(GI_RANK_RCU, "rcu")                   /* liburcu's registry, around fork */       \
+    X(GI_RANK_LEDGERS, "ledgers")           /* opening one */                           \
+    X(GI_RANK_LEDGER, "ledger")             /* a shard of one */                        \
     X(GI_RANK_LOCK_QUEUE, "lock queue")     /* waiters for the lock */
 
 #define GI_RANK_ENUM(rank, name) rank,

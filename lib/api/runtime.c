@@ -19,6 +19,7 @@
 #include "lib/arena/kind.h"
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/domain.h"
+#include "lib/domain/ledger.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
@@ -712,12 +713,14 @@ void gi_runtime_before_fork(void) {
     gi_heap_numbers_before_fork();
     gi_os_before_fork();
     gi_rcu_before_fork();
+    gi_ledger_before_fork();
     for (gi_registry *registry = first; registry != NULL; registry = registry->next) {
         gi_registry_lock_before_fork(registry);
     }
 }
 
 static void unlock_all(void) {
+    gi_ledger_after_fork();
     gi_rcu_after_fork();
     gi_os_after_fork();
     gi_heap_numbers_after_fork();

@@ -141,9 +141,9 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
     return defaults->fast && gi_load_relaxed(&serving[domain]) == NULL; /* relaxed: under domain_mutex */
 }
 
-/* The fast path of a domain is open while it has its plain default allocator and the library is ready; that of its large
-   blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be asked
-   about. */
+/* The fast path of a domain is open while it has its plain default allocator and the library is ready; that of its
+   large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
+   asked about. */
 static void set_open_locked(void) {
     bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !lock_is_theirs;
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {

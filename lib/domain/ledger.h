@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ledger.h [L5] - one word for each block address: what debug hooks and tracing know of a block besides its class.
+ *
+ *   A ledger maps an address to 64 bits; 0 is nothing.
+ *
+ *     in an arena of the reservation   the shadow: an array of words, one for each 16 bytes, as address space that is
+ *                                      touched where blocks are
+ *     anywhere else                    a table in 8 shards: Concurrency Kit's ck_ht, under a mutex each
+ *
+ *   In the shadow nothing is locked, and no memory of the block is read.  A word belongs to who owns the block: it is
+ *   written as the block is allocated and freed, so a wrong free may read a word that is being written, and is told the
+ *   one or the other.  An address there that is not aligned to 16 bytes has no word.
+ *
+ *   Why ck_ht: a lookup, an insertion and a removal allocate nothing, and what is removed needs no grace period.
+ *   liburcu's rculfhash frees nodes after one, for which a detached thread cannot wait, and starts threads to resize.
+ *
+ *   Owner   who has the ledger; it is constant once open, and never closed.
+ *   Locks   each shard's (GI_RANK_LEDGER), one for opening (GI_RANK_LEDGERS); under them only the system's allocator is
+ *           called.
+ *   Orders  words of the shadow are relaxed: who frees a block got it from who allocated it.  ledger: what a ledger is
+ *           made of is seen by who sees it open.
+ */
+#ifndef GI_LEDGER_H
+#define GI_LEDGER_H
+
+#include <ck_ht.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "concurrency/atomic.h"
+#include "concurrency/mutex.h"
+#include "lib/arena/address_map.h"
+
+/* A fork takes the mutex of each, and ThreadSanitizer follows at most 64 that are held. */
+#define GI_LEDGER_SHARDS 8u
+
+typedef gi_atomic(uint64_t) gi_ledger_word; /* relaxed: see above */
+
+typedef struct gi_ledger_shard {
+    _Alignas(GI_CACHE_LINE) gi_mutex mutex;
+    ck_ht_t table; /* guarded by mutex */
+} gi_ledger_shard;
+
+typedef struct gi_ledger {
+    gi_atomic(uint32_t) is_open;              /* atomic, order(ledger) */
+    gi_ledger_word *shadow;                   /* constant once open; NULL: address space was refused */
+    gi_ledger_shard shards[GI_LEDGER_SHARDS]; /* made as it is opened */
+    gi_atomic(uint64_t) entries;              /* relaxed: how many addresses the table has */
+} gi_ledger;
+
+/* Opens the ledger, which is zeroed, once the reservation is taken; again does nothing.  False when memory is out, and
+   it is as before.  At most GI_LEDGERS_MAX are ever opened.  Any thread. */
+enum { GI_LEDGERS_MAX = 4 };
+bool gi_ledger_open(gi_ledger *ledger);
+
+static inline bool gi_ledger_is_open(const gi_ledger *ledger) {
+    /* order(ledger): acquire; pairs with release in open_locked(). */
+    return gi_load_acquire(&ledger->is_open) != 0;
+}
+
+/* The word of an address in the shadow of an open ledger; NULL: the address is not in the reservation, or not aligned.
+ */
+static inline gi_ledger_word *gi_ledger_shadow_word(const gi_ledger *ledger, const void *address) {
+    const gi_reservation *reservation = gi_os_reservation();
+    uintptr_t offset = (uintptr_t)address - (uintptr_t)reservation->base;
+    bool inside = offset >> GI_POOL_SHIFT < reservation->pages && offset % GI_ALIGNMENT == 0;
+    return gi_likely(inside && ledger->shadow != NULL) ? &ledger->shadow[offset / GI_ALIGNMENT] : NULL;
+}
+
+/* What the next three do for an address that has no word in the shadow. */
+bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value);
+uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address);
+uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address);
+
+/* Sets the word of an address to `value`, which is not 0.  False when memory is out: it is as before.  Never false in
+   the shadow, nor where the address has a word already. */
+static inline bool gi_ledger_put(gi_ledger *ledger, const void *address, uint64_t value) {
+    gi_ledger_word *word = gi_ledger_shadow_word(ledger, address);
+    if (gi_likely(word != NULL)) {
+        gi_store_relaxed(word, value); /* relaxed: as declared */
+        return true;
+    }
+    return gi_ledger_put_elsewhere(ledger, address, value);
+}
+
+/* The word of an address; 0: none. */
+static inline uint64_t gi_ledger_get(gi_ledger *ledger, const void *address) {
+    const gi_ledger_word *word = gi_ledger_shadow_word(ledger, address);
+    if (gi_likely(word != NULL)) {
+        return gi_load_relaxed(word); /* relaxed: as declared */
+    }
+    return gi_ledger_get_elsewhere(ledger, address);
+}
+
+/* The same, and it has none from now on. */
+static inline uint64_t gi_ledger_take(gi_ledger *ledger, const void *address) {
+    gi_ledger_word *word = gi_ledger_shadow_word(ledger, address);
+    if (gi_likely(word != NULL)) {
+        uint64_t value = gi_load_relaxed(word); /* relaxed: as declared */
+        gi_store_relaxed(word, 0);              /* relaxed: as declared */
+        return value;
+    }
+    return gi_ledger_take_elsewhere(ledger, address);
+}
+
+/* Calls `visit` for every address that has a word, those of arenas in order of address.  While other threads put and
+   take, each is found that has one before and after.  A shard is locked while its part is visited: `visit` must not
+   call this ledger. */
+void gi_ledger_each(gi_ledger *ledger, void (*visit)(const void *address, uint64_t value, void *arg), void *arg);
+/* No address has a word any more.  Words that other threads put meanwhile may be lost. */
+void gi_ledger_clear(gi_ledger *ledger);
+/* Bytes of memory that its table and its shadow take, about. */
+size_t gi_ledger_bytes(gi_ledger *ledger);
+
+void gi_ledger_before_fork(void);
+void gi_ledger_after_fork(void);
+
+#endif /* GI_LEDGER_H */
