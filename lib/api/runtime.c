@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "concurrency/rcu.h"
+#include "lib/api/options.h"
 #include "lib/arena/address_map.h"
 #include "lib/arena/arena.h"
 #include "lib/arena/kind.h"
@@ -23,14 +24,7 @@
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
-/* --- constants and state ---------------------------------------------------------------------- */
-
-/* Address space only: 64 GiB of arenas.  Hostile builds have small pages, so more of them a byte. */
-#ifdef GI_HOSTILE
-#define DEFAULT_RESERVE ((size_t)1 << 30)
-#else
-#define DEFAULT_RESERVE ((size_t)64 << 30)
-#endif
+/* --- state ---------------------------------------------------------------------------------- */
 
 struct _is gi_main_interpreter = {.registry = GI_REGISTRY_INIT, .group = &gi_main_group};
 gi_atomic(uint32_t) gi_runtime_is_ready;
@@ -43,44 +37,17 @@ static gi_registry *main_registry(void) { return &gi_main_interpreter.registry; 
 
 /* --- first use -------------------------------------------------------------------------------- */
 
-static bool read_gil_option(void) {
-    const char *value = getenv("PYTHON_GIL");
-    if (value == NULL || value[0] == '\0') {
-        return false;
-    }
-    if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0) {
-        gi_fatal_input("PYTHON_GIL", "must be \"0\" or \"1\", not \"%.100s\"", value);
-    }
-    return value[0] == '0';
-}
-
-/* A number of `unit`, the value of an environment variable; `otherwise` if there is none. */
-static uint64_t read_number(const char *variable, const char *value, const char *unit, uint64_t otherwise) {
-    if (value == NULL || value[0] == '\0') {
-        return otherwise;
-    }
-    char *end = NULL;
-    errno = 0;
-    unsigned long long number = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number > (unsigned long long)PY_SSIZE_T_MAX) {
-        gi_fatal_input(variable, "must be a number of %s, not \"%.100s\"", unit, value);
-    }
-    return number;
-}
-
 void gi_runtime_set_stop_deadline(uint64_t microseconds) {
     uint64_t most = UINT64_MAX / 8000;
     gi_store_relaxed(&gi_the_world.deadline_ns, (microseconds < most ? microseconds : most) * 1000);
 }
 
 static void read_options(void) {
-    gi_store_relaxed(&gi_the_world.free_threaded, read_gil_option()); /* relaxed: published by is_ready */
-    uint64_t limit = gi_load_relaxed(&gi_retired_limit);              /* relaxed: the default */
-    limit = read_number("GILLOC_RETIRE_LIMIT", getenv("GILLOC_RETIRE_LIMIT"), "bytes", limit);
-    gi_store_relaxed(&gi_retired_limit, limit);
-    const char *deadline = getenv("GILLOC_STOP_DEADLINE");
-    gi_runtime_set_stop_deadline(read_number("GILLOC_STOP_DEADLINE", deadline, "microseconds", 0));
-    gi_address_map_init(read_number("GILLOC_RESERVE", getenv("GILLOC_RESERVE"), "bytes", DEFAULT_RESERVE));
+    gi_options_read();
+    gi_store_relaxed(&gi_the_world.free_threaded, gi_option(GI_OPTION_GIL) == 0); /* relaxed: published by is_ready */
+    gi_store_relaxed(&gi_retired_limit, gi_option(GI_OPTION_RETIRE_LIMIT));       /* relaxed: as above */
+    gi_runtime_set_stop_deadline(gi_option(GI_OPTION_STOP_DEADLINE));
+    gi_address_map_init(gi_option(GI_OPTION_RESERVE));
 }
 
 static void thread_ends(void *unused);
@@ -813,9 +780,13 @@ static void after_fork_child(void) {
     }
 }
 
-/* As early as can be, so that ours run next to the fork itself, inside those of programs that use the library. */
-__attribute__((constructor)) static void handle_forks(void) {
+/* As early as can be, so that our handlers run next to the fork itself, inside those of programs that use the library.
+   What the environment says of the raw domain holds from its first call on. */
+__attribute__((constructor)) static void loaded(void) {
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {
         gi_fatal("fork handlers", "out of memory while the library is loaded");
+    }
+    if (gi_options_concern_raw()) {
+        gi_runtime_ready();
     }
 }

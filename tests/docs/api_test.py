@@ -14,6 +14,7 @@ CALLERS = {"any", "attached", "any, detached", "as the domain's"}
 CODE = re.compile(r"`([^`]+)`")
 STRING = re.compile(r'"((?:\\.|[^"\\\n])*)"')
 FATAL = re.compile(r'\bgi_fatal(?:_input)?\(\s*((?:"[^"]*"|\w+)),\s*((?:"(?:\\.|[^"\\\n])*"\s*)+)')
+OPTION = re.compile(r"\[GI_OPTION_\w+\] = \{(.*?)\},\n", re.S)
 BROKEN = re.compile(r'\bgi_report_broken\("(\w+)"')
 
 
@@ -61,6 +62,15 @@ def spoken(pattern):
     return "".join(".+" if part.startswith("%") else re.escape(part) for part in parts)
 
 
+def options(tree):
+    """{variable: [values, text]} of the table of the environment."""
+    found = {}
+    for row in OPTION.findall(tree["lib/api/options.c"]):
+        strings = [("".join(STRING.findall(cell))) for cell in re.findall(r'(?:"(?:\\.|[^"\\])*"\s*)+', row)]
+        found[strings[0]] = strings[-2:]
+    return found
+
+
 def first_cells(tree, *columns):
     """{name in backticks in a first cell: its row} over the tables whose header begins with `columns`."""
     found = {}
@@ -92,8 +102,13 @@ def problems(tree):
     compare("the field", set(first_cells(tree, "field of `gilloc_stats`")), set(stats_fields(code)))
 
     sources = {path: without_comments(text) for path, text in tree.items() if path != "docs/api.md"}
-    variables = {name for text in sources.values() for name in re.findall(r'getenv\("(\w+)"\)', text)}
-    compare("the variable", set(first_cells(tree, "variable")), variables)
+    out.extend("%s: the variable %s is read past the table" % (path, name)
+               for path, text in sources.items() for name in re.findall(r'getenv\("(\w+)"\)', text))
+    there, described = options(tree), first_cells(tree, "variable")
+    compare("the variable", set(described), set(there))
+    for name in set(there) & set(described):
+        if [CODE.sub(r"\1", cell) for cell in described[name][1:3]] != there[name]:
+            out.append("the variable %s is described otherwise than the table does: %s" % (name, there[name]))
 
     messages = {CODE.sub(r"\1", row[1]): row for h, rows in tables(doc) if h == "Fatal errors" for row in rows[2:]}
     said = set()
@@ -128,7 +143,9 @@ FAULTS = [  # path, old, new, what must be said
     ("lib/include/gilloc/gilloc.h", "(*held)(", "(*gone)(", "the name gone is not described"),
     ("lib/include/gilloc/gilloc.h", "uint64_t pools;", "uint64_t gone;", "the field gone is not described"),
     ("lib/include/gilloc/gilloc.h", "uint64_t pools;", "uint64_t gone;", "the field pools is described and is not"),
-    ("lib/api/runtime.c", 'getenv("GILLOC_RESERVE")', 'getenv("GILLOC_GONE")', "the variable GILLOC_GONE is not"),
+    ("lib/api/options.c", '{"GILLOC_RESERVE"', '{"GILLOC_GONE"', "the variable GILLOC_GONE is not"),
+    ("lib/api/options.c", '"as gilloc_set_retire_limit()"', '"gone"', "GILLOC_RETIRE_LIMIT is described otherwise"),
+    ("lib/api/runtime.c", "gi_options_read();", 'getenv("GILLOC_GONE");', "GILLOC_GONE is read past the table"),
     ("lib/api/gilloc.c", '"no such domain"', '"gone"', 'is not described: "gone"'),
     ("lib/api/gilloc.c", '"no such domain"', '"gone"', "described and is not there: no such domain"),
     ("lib/api/pystate.c", '"%p is no interpreter"', '"%p is gone"', 'is not described: "%p is gone"'),

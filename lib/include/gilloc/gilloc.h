@@ -2,21 +2,16 @@
 /*
  * gilloc/gilloc.h - all of gilloc: memory, threads, and what CPython lacks.
  *
- * Environment, read once at the first call that needs it; a value that cannot
- * be is a line on stderr and exit status 1:
- *   PYTHON_GIL=0            start in GIL-free mode (1: gil mode, the default).
- *   GILLOC_RESERVE=N        bytes of address space to reserve for arenas (default
- *                           68719476736; 0: none, arenas are mapped one by one);
- *                           no memory is used by it.  A refused reservation is
- *                           halved until it fits.
- *   GILLOC_RETIRE_LIMIT=N   as gilloc_set_retire_limit(N).
- *   GILLOC_STOP_DEADLINE=N  as gilloc_set_stop_deadline(N).
+ * Environment: gilloc_print_options(), docs/api.md.  Read once, at the first call
+ * that needs it, or as the library is loaded if a variable concerns the raw domain;
+ * a value that cannot be is a line on stderr and exit status 1.
  */
 #ifndef GILLOC_GILLOC_H
 #define GILLOC_GILLOC_H
 
 #include <gilloc/pymem.h>
 #include <gilloc/pystate.h>
+#include <stdio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -181,6 +176,11 @@ GILLOC_API size_t gilloc_allocated_blocks(void);
    lock is free; not while another thread has stopped the world), empty pools,
    empty arenas.  Bytes given back. */
 GILLOC_API size_t gilloc_purge(void);
+
+/* Writes every variable of the environment that gilloc reads to `f`: its name and what it
+   is set to, what it may be, what it does.  For the --help of programs that embed
+   gilloc.  0, or -1 if `f` cannot be written.  Any thread. */
+GILLOC_API int gilloc_print_options(FILE *f);
 
 /* What gilloc has done so far.  Set `size` to sizeof(gilloc_stats) before the
    call; later versions append fields and fill only what fits. */
