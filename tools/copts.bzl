@@ -8,7 +8,11 @@ _WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wundef"]
 
 COPTS = ["-std=gnu11", "-Wstrict-prototypes", "-Wmissing-prototypes", "-fvisibility=hidden"] + _WARNINGS + select({
     # Bazel's toolchain keeps the frame pointer, which costs four instructions in a call of one screen of code.
-    "//tools:optimized": ["-fomit-frame-pointer"],
+    # There a call at the end of a function is a jump, which lib/api/pymem.c makes use of.
+    "//tools:optimized": [
+        "-fomit-frame-pointer",
+        "-DGI_TAIL_CALLS=1",
+    ],
     "//conditions:default": [],
 }) + select({
     # Sanitizers walk the stack by it.

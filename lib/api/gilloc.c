@@ -215,7 +215,7 @@ int gilloc_new_kind(const char *name, unsigned flags, size_t untouched) {
 void *gilloc_malloc(PyMemAllocatorDomain domain, size_t size) {
     unsigned kind = kind_of(domain, "gilloc_malloc");
     if (gi_domain_is_known(domain)) {
-        return gi_domain_malloc(domain, size);
+        return gi_domain_malloc(domain, size, GI_CALLER);
     }
     return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_malloc_kind(kind, size);
 }
@@ -223,7 +223,7 @@ void *gilloc_malloc(PyMemAllocatorDomain domain, size_t size) {
 void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
     unsigned kind = kind_of(domain, "gilloc_calloc");
     if (gi_domain_is_known(domain)) {
-        return gi_domain_calloc(domain, count, size);
+        return gi_domain_calloc(domain, count, size, GI_CALLER);
     }
     bool overflow = size != 0 && count > (size_t)PY_SSIZE_T_MAX / size;
     return gi_unlikely(overflow) ? NULL : gi_object_calloc_kind(kind, count, size);
@@ -232,7 +232,7 @@ void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
 void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
     unsigned kind = kind_of(domain, "gilloc_realloc");
     if (gi_domain_is_known(domain)) {
-        return gi_domain_realloc(domain, block, size);
+        return gi_domain_realloc(domain, block, size, GI_CALLER);
     }
     return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_realloc_slow(kind, block, size);
 }
@@ -240,7 +240,7 @@ void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
 void gilloc_free(PyMemAllocatorDomain domain, void *block) {
     unsigned kind = kind_of(domain, "gilloc_free");
     if (gi_domain_is_known(domain)) {
-        gi_domain_free(domain, block);
+        gi_domain_free(domain, block, GI_CALLER);
     } else {
         gi_object_free_kind(kind, block);
     }
@@ -262,7 +262,7 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     unsigned kind = kind_of(domain, "gilloc_free_sized");
     if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
-        gi_domain_free(domain, block);
+        gi_domain_free(domain, block, GI_CALLER);
     } else {
         gi_object_free_sized(kind, block, size, "gilloc_free_sized");
     }

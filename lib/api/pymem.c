@@ -12,66 +12,84 @@
 
 /* --- raw -------------------------------------------------------------------------------------- */
 
-void *PyMem_RawMalloc(size_t size) { return gi_domain_malloc(PYMEM_DOMAIN_RAW, size); }
+void *PyMem_RawMalloc(size_t size) { return gi_domain_malloc(PYMEM_DOMAIN_RAW, size, GI_CALLER); }
 
-void *PyMem_RawCalloc(size_t count, size_t size) { return gi_domain_calloc(PYMEM_DOMAIN_RAW, count, size); }
+void *PyMem_RawCalloc(size_t count, size_t size) { return gi_domain_calloc(PYMEM_DOMAIN_RAW, count, size, GI_CALLER); }
 
-void *PyMem_RawRealloc(void *block, size_t size) { return gi_domain_realloc(PYMEM_DOMAIN_RAW, block, size); }
+void *PyMem_RawRealloc(void *block, size_t size) { return gi_domain_realloc(PYMEM_DOMAIN_RAW, block, size, GI_CALLER); }
 
-void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block); }
+void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CALLER); }
 
 /* --- mem and object --------------------------------------------------------------------------- */
+
+/* Where the public function was called from, in the functions that it ends with: they have its return address where
+   calls at the end are jumps, else they are told. */
+#ifdef GI_TAIL_CALLS
+#define CALLER_PARAMETER
+#define CALLER_ARGUMENT
+#define CALLER GI_CALLER
+#else
+#define CALLER_PARAMETER , const void *caller
+#define CALLER_ARGUMENT , GI_CALLER
+#define CALLER caller
+#endif
 
 /* What the fast path does not do is one call, in tail position, so that it needs no frame itself; each domain has calls
    of its own, so that there are no more arguments to pass on. */
 #define ELSE(name, kind, domain)                                                                                      \
-    static __attribute__((noinline)) void *name##_malloc_small(size_t size) {                                         \
+    static __attribute__((noinline)) void *name##_malloc_small(size_t size CALLER_PARAMETER) {                        \
         void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                                            \
-        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                                     \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                             \
     }                                                                                                                 \
-    static __attribute__((noinline)) void *name##_malloc_large(size_t size) {                                         \
+    static __attribute__((noinline)) void *name##_malloc_large(size_t size CALLER_PARAMETER) {                        \
         void *block = gi_object_malloc_large(&gi_limits[kind], size);                                                 \
-        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size);                                     \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                             \
     }                                                                                                                 \
-    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size) {                            \
+    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size CALLER_PARAMETER) {           \
         size_t bytes = count * size; /* has been checked */                                                           \
         void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;                  \
-        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size);                              \
+        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);                      \
     }                                                                                                                 \
-    static __attribute__((noinline)) void name##_free_else(void *block) {                                             \
+    static __attribute__((noinline)) void name##_free_else(void *block CALLER_PARAMETER) {                            \
         if (!gi_object_free_large(&gi_limits[kind], block) && !gi_object_free_other(kind, &gi_limits[kind], block)) { \
-            gi_domain_free(domain, block);                                                                            \
+            gi_domain_free(domain, block, CALLER);                                                                    \
         }                                                                                                             \
     }
 
 ELSE(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)
 ELSE(object, GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ)
 
-static inline void *malloc_in(unsigned kind, size_t size, void *(*small)(size_t), void *(*large)(size_t)) {
+typedef void *half(size_t size CALLER_PARAMETER);
+
+/* These are inlined in every build, so that GI_CALLER is the public function's. */
+static inline __attribute__((always_inline)) void *malloc_in(unsigned kind, size_t size, half *small, half *large) {
     void *block = gi_object_malloc_fast(kind, &gi_limits[kind], size);
     if (gi_likely(block != NULL)) {
         return block;
     }
-    return size <= GI_SMALL_MAX ? small(size) : large(size);
+    return size <= GI_SMALL_MAX ? small(size CALLER_ARGUMENT) : large(size CALLER_ARGUMENT);
 }
 
-static inline void *calloc_in(unsigned kind, size_t count, size_t size, void *(*other)(size_t, size_t)) {
+static inline __attribute__((always_inline)) void *calloc_in(unsigned kind, size_t count, size_t size,
+                                                             void *(*other)(size_t, size_t CALLER_PARAMETER)) {
     size_t bytes;
     if (gi_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
         return NULL;
     }
     void *block = gi_object_calloc_fast(kind, &gi_limits[kind], bytes);
-    return gi_likely(block != NULL) ? block : other(count, size);
+    return gi_likely(block != NULL) ? block : other(count, size CALLER_ARGUMENT);
 }
 
-static inline void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void *block, size_t size) {
+static inline __attribute__((always_inline)) void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void *block,
+                                                              size_t size) {
     void *moved = gi_object_realloc_fast(kind, &gi_limits[kind], block, size);
-    return gi_likely(moved != NULL) ? moved : gi_domain_realloc(domain, block, size);
+    return gi_likely(moved != NULL) ? moved : gi_domain_realloc(domain, block, size, GI_CALLER);
 }
 
-static inline void free_in(unsigned kind, void *block, void (*other)(void *)) {
+static inline __attribute__((always_inline)) void free_in(unsigned kind, void *block,
+                                                          void (*other)(void *CALLER_PARAMETER)) {
     if (gi_unlikely(!gi_object_free_fast(kind, &gi_limits[kind], block))) {
-        other(block);
+        other(block CALLER_ARGUMENT);
     }
 }
 

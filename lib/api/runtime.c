@@ -89,7 +89,7 @@ static void free_retired(const uintptr_t *words, uint32_t count) {
         if (domain >= GI_DOMAINS) {
             gi_object_free_kind(domain - 1, block);
         } else if (domain == PYMEM_DOMAIN_RAW || !gi_object_free_fast(domain - 1, &gi_limits[domain - 1], block)) {
-            gi_domain_free((PyMemAllocatorDomain)domain, block);
+            gi_domain_free((PyMemAllocatorDomain)domain, block, NULL);
         }
     }
 }
@@ -555,15 +555,21 @@ static size_t raw_usable_size(const void *block) {
     return gi_domain_is_replaced(PYMEM_DOMAIN_RAW) ? 0 : gi_raw_usable_size((void *)block);
 }
 
+/* As the public functions of the raw domain, for the caller of the call under way. */
+static void *raw_malloc(size_t size) { return gi_domain_malloc(PYMEM_DOMAIN_RAW, size, NULL); }
+static void *raw_calloc(size_t count, size_t size) { return gi_domain_calloc(PYMEM_DOMAIN_RAW, count, size, NULL); }
+static void *raw_realloc(void *block, size_t size) { return gi_domain_realloc(PYMEM_DOMAIN_RAW, block, size, NULL); }
+static void raw_free(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, NULL); }
+
 const gi_object_upcalls gi_object_up = {
     .ready = gi_runtime_ready,
     .attach_itself = attach_itself,
     .lock_held = lock_held,
     .raw_usable_size = raw_usable_size,
-    .raw_malloc = PyMem_RawMalloc,
-    .raw_calloc = PyMem_RawCalloc,
-    .raw_realloc = PyMem_RawRealloc,
-    .raw_free = PyMem_RawFree,
+    .raw_malloc = raw_malloc,
+    .raw_calloc = raw_calloc,
+    .raw_realloc = raw_realloc,
+    .raw_free = raw_free,
 };
 
 /* --- interpreters ----------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@
 /* --- constants and state ---------------------------------------------------------------------- */
 
 gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
-gi_fast_limits gi_open_limits;
+gi_fast_limits gi_open_limits __attribute__((aligned(GI_CACHE_LINE)));
 
 const gi_call_names gi_calls[GI_KINDS] = {
     [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", 'm'},

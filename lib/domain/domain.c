@@ -23,6 +23,7 @@ typedef struct table {
 static gi_atomic(const PyMemAllocatorEx *) serving[GI_DOMAINS]; /* atomic, order(domain-table) */
 static gi_atomic(const table *) installed[GI_DOMAINS];          /* atomic, order(domain-table); NULL: the default one */
 static const PyMemAllocatorEx *watchers; /* guarded by domain_mutex: one for each domain; NULL: none */
+__thread const void *gi_domain_caller;
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
 static table *tables;       /* guarded by domain_mutex */
 static bool ready;          /* guarded by domain_mutex */
@@ -66,7 +67,7 @@ static const gi_domain_defaults plain = {
 };
 static const gi_domain_defaults *defaults = &plain; /* constant once ready */
 
-static const PyMemAllocatorEx *current(PyMemAllocatorDomain domain) {
+static inline const PyMemAllocatorEx *current(PyMemAllocatorDomain domain) {
     /* order(domain-table): acquire; pairs with release in publish_locked(). */
     const PyMemAllocatorEx *other = gi_load_acquire(&serving[domain]);
     return gi_likely(other == NULL) ? &defaults->tables[domain] : other;
@@ -80,32 +81,41 @@ const PyMemAllocatorEx *gi_domain_watched(PyMemAllocatorDomain domain) {
 
 /* --- calls ------------------------------------------------------------------------------------ */
 
-void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size) {
+/* Who serves the call; what that one asks of it is noted. */
+static inline const PyMemAllocatorEx *serve(PyMemAllocatorDomain domain, const void *caller) {
+    const PyMemAllocatorEx *allocator = current(domain);
+    if (gi_unlikely(allocator != &defaults->tables[domain]) && caller != NULL) {
+        gi_domain_caller = caller;
+    }
+    return allocator;
+}
+
+void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size, const void *caller) {
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
-    const PyMemAllocatorEx *allocator = current(domain);
+    const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->malloc(allocator->ctx, size);
 }
 
-void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
+void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size, const void *caller) {
     if (gi_unlikely(size != 0 && count > (size_t)PY_SSIZE_T_MAX / size)) {
         return NULL;
     }
-    const PyMemAllocatorEx *allocator = current(domain);
+    const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->calloc(allocator->ctx, count, size);
 }
 
-void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
+void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size, const void *caller) {
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
-    const PyMemAllocatorEx *allocator = current(domain);
+    const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->realloc(allocator->ctx, block, size);
 }
 
-void gi_domain_free(PyMemAllocatorDomain domain, void *block) {
-    const PyMemAllocatorEx *allocator = current(domain);
+void gi_domain_free(PyMemAllocatorDomain domain, void *block, const void *caller) {
+    const PyMemAllocatorEx *allocator = serve(domain, caller);
     allocator->free(allocator->ctx, block);
 }
 

@@ -21,15 +21,24 @@
 #include <gilloc/pymem.h>
 #include <stdbool.h>
 
+#include "concurrency/check.h"
+
 enum { GI_DOMAINS = 3 };
 
 static inline bool gi_domain_is_known(PyMemAllocatorDomain domain) { return (unsigned)domain < GI_DOMAINS; }
 
-/* The calls of a domain, by its table or by default.  They refuse sizes above PY_SSIZE_T_MAX before anything else. */
-void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size);
-void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size);
-void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size);
-void gi_domain_free(PyMemAllocatorDomain domain, void *block);
+/* The calls of a domain, by its table or by default.  They refuse sizes above PY_SSIZE_T_MAX before anything else.
+   `caller` is where the public function was called from; NULL: by this library, in a call of another one. */
+void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size, const void *caller);
+void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size, const void *caller);
+void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size, const void *caller);
+void gi_domain_free(PyMemAllocatorDomain domain, void *block, const void *caller);
+
+/* For debug hooks and watchers: the caller of the call that is being served, in this thread. */
+extern __thread const void *gi_domain_caller GI_INTERNAL __attribute__((tls_model("initial-exec")));
+
+/* The caller of a public function, in that function itself. */
+#define GI_CALLER __builtin_return_address(0)
 
 /* Whether another allocator than the default one is installed. */
 bool gi_domain_is_replaced(PyMemAllocatorDomain domain);

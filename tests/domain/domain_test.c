@@ -234,23 +234,23 @@ static void calls_reach_the_allocator_as_they_are(void) {
         PyMemAllocatorEx before, words = counting(&counts);
         gi_domain_get(all[d], &before);
         gi_domain_set(all[d], &words);
-        EXPECT(gi_domain_malloc(all[d], 0) == answer); /* 0 is its own to interpret */
+        EXPECT(gi_domain_malloc(all[d], 0, NULL) == answer); /* 0 is its own to interpret */
         EXPECT_EQ(counts.size, 0);
-        EXPECT(gi_domain_malloc(all[d], (size_t)PY_SSIZE_T_MAX) == answer);
+        EXPECT(gi_domain_malloc(all[d], (size_t)PY_SSIZE_T_MAX, NULL) == answer);
         EXPECT_EQ(counts.size, (size_t)PY_SSIZE_T_MAX);
-        EXPECT(gi_domain_calloc(all[d], 3, 5) == answer);
+        EXPECT(gi_domain_calloc(all[d], 3, 5, NULL) == answer);
         EXPECT(counts.count == 3 && counts.size == 5); /* not multiplied */
-        EXPECT(gi_domain_calloc(all[d], 0, 5) == answer);
+        EXPECT(gi_domain_calloc(all[d], 0, 5, NULL) == answer);
         EXPECT(counts.count == 0 && counts.size == 5);
-        EXPECT(gi_domain_calloc(all[d], SIZE_MAX, 0) == answer);
+        EXPECT(gi_domain_calloc(all[d], SIZE_MAX, 0, NULL) == answer);
         EXPECT(counts.count == SIZE_MAX && counts.size == 0);
-        EXPECT(gi_domain_realloc(all[d], NULL, 7) == answer);
+        EXPECT(gi_domain_realloc(all[d], NULL, 7, NULL) == answer);
         EXPECT(counts.block == NULL && counts.size == 7);
-        EXPECT(gi_domain_realloc(all[d], answer, 0) == answer);
+        EXPECT(gi_domain_realloc(all[d], answer, 0, NULL) == answer);
         EXPECT(counts.block == answer && counts.size == 0);
-        gi_domain_free(all[d], answer);
+        gi_domain_free(all[d], answer, NULL);
         EXPECT(counts.block == answer);
-        gi_domain_free(all[d], NULL); /* seen too */
+        gi_domain_free(all[d], NULL, NULL); /* seen too */
         EXPECT(counts.block == NULL);
         EXPECT(counts.mallocs == 2 && counts.callocs == 3 && counts.reallocs == 2 && counts.frees == 2);
         gi_domain_set(all[d], &before);
@@ -272,12 +272,12 @@ static void too_large_sizes_reach_nobody(void) {
         PyMemAllocatorEx before, words = counting(&counts);
         for (int hooked = 0; hooked < 2; hooked++) {
             for (size_t i = 0; i < LENGTH(too_large); i++) {
-                EXPECT(gi_domain_malloc(all[d], too_large[i]) == NULL);
-                EXPECT(gi_domain_realloc(all[d], NULL, too_large[i]) == NULL);
-                EXPECT(gi_domain_realloc(all[d], answer, too_large[i]) == NULL);
+                EXPECT(gi_domain_malloc(all[d], too_large[i], NULL) == NULL);
+                EXPECT(gi_domain_realloc(all[d], NULL, too_large[i], NULL) == NULL);
+                EXPECT(gi_domain_realloc(all[d], answer, too_large[i], NULL) == NULL);
             }
             for (size_t i = 0; i < LENGTH(products); i++) {
-                EXPECT(gi_domain_calloc(all[d], products[i][0], products[i][1]) == NULL);
+                EXPECT(gi_domain_calloc(all[d], products[i][0], products[i][1], NULL) == NULL);
             }
             if (hooked == 0) {
                 gi_domain_get(all[d], &before);
@@ -286,8 +286,8 @@ static void too_large_sizes_reach_nobody(void) {
         }
         EXPECT(counts.mallocs == 0 && counts.callocs == 0 && counts.reallocs == 0);
         /* The largest that there may be does reach it. */
-        EXPECT(gi_domain_calloc(all[d], (size_t)PY_SSIZE_T_MAX / 16, 16) == answer);
-        EXPECT(gi_domain_calloc(all[d], (size_t)PY_SSIZE_T_MAX, 1) == answer);
+        EXPECT(gi_domain_calloc(all[d], (size_t)PY_SSIZE_T_MAX / 16, 16, NULL) == answer);
+        EXPECT(gi_domain_calloc(all[d], (size_t)PY_SSIZE_T_MAX, 1, NULL) == answer);
         gi_domain_set(all[d], &before);
     }
 }
@@ -403,10 +403,10 @@ static void *install_in_turns(void *arg) {
 static void *call_all_the_time(void *arg) {
     (void)arg;
     while (shared_get(&installing) != 0) {
-        EXPECT(gi_domain_malloc(PYMEM_DOMAIN_OBJ, 10) == answer);
-        EXPECT(gi_domain_calloc(PYMEM_DOMAIN_OBJ, 1, 10) == answer);
-        EXPECT(gi_domain_realloc(PYMEM_DOMAIN_OBJ, answer, 10) == answer);
-        gi_domain_free(PYMEM_DOMAIN_OBJ, answer);
+        EXPECT(gi_domain_malloc(PYMEM_DOMAIN_OBJ, 10, NULL) == answer);
+        EXPECT(gi_domain_calloc(PYMEM_DOMAIN_OBJ, 1, 10, NULL) == answer);
+        EXPECT(gi_domain_realloc(PYMEM_DOMAIN_OBJ, answer, 10, NULL) == answer);
+        gi_domain_free(PYMEM_DOMAIN_OBJ, answer, NULL);
         PyMemAllocatorEx words;
         gi_domain_get(PYMEM_DOMAIN_OBJ, &words);
         EXPECT(words.malloc(words.ctx, 10) == answer);
