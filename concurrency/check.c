@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { REPORT_SIZE = 1024 }; /* bytes; the longest text is under 600, and stacks may be 64 KiB */
+enum { REPORT_SIZE = 1024 }; /* bytes; the longest text is under 900, and stacks may be 64 KiB */
 
 struct report {
     char text[REPORT_SIZE];
@@ -33,8 +33,7 @@ __attribute__((format(printf, 2, 3))) static void report_add(struct report *repo
     va_end(args);
 }
 
-static void report_write(struct report *report) {
-    report->text[report->length++] = '\n';
+static void write_all(const struct report *report) {
     size_t done = 0;
     while (done < report->length) {
         ssize_t written = write(STDERR_FILENO, report->text + done, report->length - done);
@@ -46,6 +45,11 @@ static void report_write(struct report *report) {
         }
         done += (size_t)written;
     }
+}
+
+static void report_write(struct report *report) {
+    report->text[report->length++] = '\n';
+    write_all(report);
 }
 
 void gi_fatal(const char *function, const char *format, ...) {
@@ -78,6 +82,15 @@ void gi_report(const char *function, const char *format, ...) {
     report_vadd(&report, format, args);
     va_end(args);
     report_write(&report);
+}
+
+void gi_dump(const char *format, ...) {
+    struct report report = {.length = 0};
+    va_list args;
+    va_start(args, format);
+    report_vadd(&report, format, args);
+    va_end(args);
+    write_all(&report);
 }
 
 int gi_report_broken(const char *invariant, const char *format, ...) {

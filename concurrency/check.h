@@ -34,6 +34,9 @@ _Noreturn void gi_fatal_input(const char *function, const char *format, ...)
 /* "gilloc: FUNCTION: " and the rest to stderr, for what is no error of the library's: it goes on. */
 void gi_report(const char *function, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
 
+/* Part of a text that comes before a fatal error, as it is, to stderr: whole lines. */
+void gi_dump(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
+
 /* A broken invariant found by a walk: one line on stderr, and -1 for the caller to return. */
 int gi_report_broken(const char *invariant, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
 

@@ -14,6 +14,7 @@
 /* X(rank, name): lowest first. */
 #define GI_MUTEX_RANKS(X)                                                               \
     X(GI_RANK_RUNTIME, "runtime")           /* first use, mode, the caller's lock */    \
+    X(GI_RANK_HOOKS, "hooks")               /* installing debug hooks */                \
     X(GI_RANK_DOMAIN, "domain")             /* publishing an allocator */               \
     X(GI_RANK_WORLD, "world")               /* who has stopped it, and who waits */     \
     X(GI_RANK_REGISTRY, "registry")         /* the list of thread states */             \
@@ -24,6 +25,7 @@
     X(GI_RANK_ARENA, "arena")               /* the shared arena manager */              \
     X(GI_RANK_ADDRESS_MAP, "address map")   /* windows for arenas from a hook */        \
     X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                       \
+    X(GI_RANK_QUARANTINE, "quarantine")     /* freed raw blocks */                      \
     X(GI_RANK_OS, "os memory")              /* the reservation */                       \
     X(GI_RANK_RCU, "rcu")                   /* liburcu's registry, around fork */       \
     X(GI_RANK_LEDGERS, "ledgers")           /* opening one */                           \

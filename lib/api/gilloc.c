@@ -12,6 +12,7 @@
 #include "lib/arena/arena.h"
 #include "lib/arena/kind.h"
 #include "lib/cache/object_alloc.h"
+#include "lib/domain/debug_hooks.h"
 #include "lib/domain/domain.h"
 #include "lib/os/raw_alloc.h"
 
@@ -173,7 +174,9 @@ static int visit_pool(gi_pool *pool, uint32_t word, void *arg) {
     int result = 0;
     for (size_t index = 0; index < pool->carved && result == 0; index++) {
         if ((is_free[index / 64] >> index % 64 & 1u) == 0) {
-            result = work->visit(pool->memory + index * size, size, work->arg);
+            size_t block_size = size;
+            void *block = gi_debug_visit(pool->memory + index * size, &block_size);
+            result = block != NULL ? work->visit(block, block_size, work->arg) : 0;
         }
     }
     return result;
@@ -251,7 +254,8 @@ void gilloc_free(PyMemAllocatorDomain domain, void *block) {
 size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
     unsigned kind = kind_of(domain, "gilloc_usable_size");
     if (gi_domain_is_known(domain) && gi_domain_is_replaced(domain)) {
-        return 0;
+        size_t size;
+        return gi_debug_size(block, &size) ? size : 0;
     }
     if (domain == PYMEM_DOMAIN_RAW) {
         return gi_raw_usable_size((void *)block);
@@ -262,6 +266,7 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     unsigned kind = kind_of(domain, "gilloc_free_sized");
     if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
+        gi_debug_check_size(domain, block, size, "gilloc_free_sized");
         gi_domain_free(domain, block, GI_CALLER);
     } else {
         gi_object_free_sized(kind, block, size, "gilloc_free_sized");
@@ -289,6 +294,7 @@ size_t gilloc_purge(void) {
     uint64_t before = gi_load_relaxed(&gi_arena_stats_now.bytes_to_system); /* relaxed: a statistic */
     PyThreadState *state = gi_runtime_current();
     if (state != NULL && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
+        gi_debug_flush(&state->cache, "gilloc_purge");
         gi_cache_flush(&state->cache, "gilloc_purge");
         gi_cache_flush_stash(&state->cache, "gilloc_purge");
     }

@@ -8,6 +8,7 @@
 #include "lib/api/runtime.h"
 #include "lib/arena/arena.h"
 #include "lib/cache/object_alloc.h"
+#include "lib/domain/debug_hooks.h"
 #include "lib/domain/domain.h"
 
 /* --- raw -------------------------------------------------------------------------------------- */
@@ -114,6 +115,11 @@ void PyObject_Free(void *block) { free_in(GI_KIND_OBJECT, block, object_free_els
 void PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator) { gi_domain_get(domain, allocator); }
 
 void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator) { gi_domain_set(domain, allocator); }
+
+void PyMem_SetupDebugHooks(void) {
+    gi_runtime_ready();
+    gi_debug_install(false);
+}
 
 /* The two structs are one shape, but the arena manager knows nothing of CPython's names. */
 _Static_assert(sizeof(PyObjectArenaAllocator) == sizeof(gi_arena_allocator), "the same three words");

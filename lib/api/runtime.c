@@ -19,8 +19,10 @@
 #include "lib/arena/arena.h"
 #include "lib/arena/kind.h"
 #include "lib/cache/object_alloc.h"
+#include "lib/domain/debug_hooks.h"
 #include "lib/domain/domain.h"
 #include "lib/domain/ledger.h"
+#include "lib/domain/quarantine.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
@@ -48,6 +50,19 @@ static void read_options(void) {
     gi_store_relaxed(&gi_retired_limit, gi_option(GI_OPTION_RETIRE_LIMIT));       /* relaxed: as above */
     gi_runtime_set_stop_deadline(gi_option(GI_OPTION_STOP_DEADLINE));
     gi_address_map_init(gi_option(GI_OPTION_RESERVE));
+    gi_quarantine_limit = gi_option(GI_OPTION_QUARANTINE);
+}
+
+/* PYTHONMALLOC. */
+static void serve_as_asked(void) {
+    gi_option_malloc asked = (gi_option_malloc)gi_option(GI_OPTION_MALLOC);
+    if (asked == GI_MALLOC_MALLOC || asked == GI_MALLOC_MALLOC_DEBUG) {
+        gi_domain_use(&gi_domain_malloc_defaults);
+    }
+    gi_domain_ready();
+    if (asked == GI_MALLOC_DEBUG || asked == GI_MALLOC_MALLOC_DEBUG || asked == GI_MALLOC_PYMALLOC_DEBUG) {
+        gi_debug_install(true);
+    }
 }
 
 static void thread_ends(void *unused);
@@ -66,7 +81,7 @@ void gi_runtime_ready_slow(void) {
         if (pthread_key_create(&ends_key, thread_ends) != 0) {
             gi_fatal("first use", "no thread-specific key is left" GI_DO("call it before other libraries use them up"));
         }
-        gi_domain_ready();
+        serve_as_asked();
         /* order(ready): release; pairs with acquire in gi_runtime_ready(). */
         gi_store_release(&gi_runtime_is_ready, 1);
     }
@@ -670,6 +685,7 @@ void gi_runtime_before_fork(void) {
     }
     gi_this.forking = true;
     gi_mutex_lock(&runtime_mutex);
+    gi_debug_before_fork();
     gi_domain_before_fork();
     gi_stop_before_fork();
     gi_registry *first = gi_registry_first_locked();
@@ -684,6 +700,7 @@ void gi_runtime_before_fork(void) {
     gi_arena_before_fork();
     gi_address_map_before_fork();
     gi_heap_numbers_before_fork();
+    gi_debug_quarantine_before_fork();
     gi_os_before_fork();
     gi_rcu_before_fork();
     gi_ledger_before_fork();
@@ -696,6 +713,7 @@ static void unlock_all(void) {
     gi_ledger_after_fork();
     gi_rcu_after_fork();
     gi_os_after_fork();
+    gi_debug_quarantine_after_fork();
     gi_heap_numbers_after_fork();
     gi_address_map_after_fork();
     gi_arena_after_fork();
@@ -708,6 +726,7 @@ static void unlock_all(void) {
     }
     gi_stop_after_fork(); /* after those of the registries: whoever has it may wait for them */
     gi_domain_after_fork();
+    gi_debug_after_fork();
     gi_mutex_unlock(&runtime_mutex);
     gi_this.forking = false;
 }

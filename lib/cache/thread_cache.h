@@ -60,6 +60,8 @@ typedef struct gi_remote_slot {
 #define GI_REMOTE_BATCH 16u
 #endif
 
+struct gi_quarantine;
+
 typedef struct gi_thread_cache {
     uint32_t tag[GI_KINDS];  /* constant while attached: the page word of class 0 of my heap */
     uint32_t used[GI_KINDS]; /* classes whose bin may hold something or has grown; the others have cap 0 */
@@ -70,7 +72,8 @@ typedef struct gi_thread_cache {
     gi_heap *heap;           /* where it refills from: the group's shared heap or &own; NULL: neither yet */
     gi_counter large;        /* large blocks allocated minus freed here; wraps below 0 */
     gi_counter remote_frees, remote_batches;
-    gi_retired retired; /* retire.h */
+    gi_retired retired;               /* retire.h */
+    struct gi_quarantine *quarantine; /* of the debug hooks; NULL: none yet */
     gi_bin bins[GI_KINDS][1 + GI_CLASSES];
     gi_remote_slot remote[GI_REMOTE_SLOTS];
     gi_heap own;

@@ -65,6 +65,38 @@ static const gi_domain_defaults plain = {
             [PYMEM_DOMAIN_OBJ] = {NULL, object_malloc, object_calloc, object_realloc, object_free},
         },
 };
+#define SYSTEM_ALLOCATOR(name, kind)                                                \
+    static void *name##_malloc(void *ctx, size_t size) {                            \
+        gi_object_require_attached(kind, gi_calls[kind].malloc, size, NULL);        \
+        return gi_raw_malloc(ctx, size);                                            \
+    }                                                                               \
+    static void *name##_calloc(void *ctx, size_t count, size_t size) {              \
+        gi_object_require_attached(kind, gi_calls[kind].calloc, count *size, NULL); \
+        return gi_raw_calloc(ctx, count, size);                                     \
+    }                                                                               \
+    static void *name##_realloc(void *ctx, void *block, size_t size) {              \
+        gi_object_require_attached(kind, gi_calls[kind].realloc, size, block);      \
+        return gi_raw_realloc(ctx, block, size);                                    \
+    }                                                                               \
+    static void name##_free(void *ctx, void *block) {                               \
+        gi_object_require_attached(kind, gi_calls[kind].free, SIZE_MAX, block);     \
+        gi_raw_free(ctx, block);                                                    \
+    }
+
+SYSTEM_ALLOCATOR(system_mem, GI_KIND_MEM)
+SYSTEM_ALLOCATOR(system_object, GI_KIND_OBJECT)
+
+const gi_domain_defaults gi_domain_malloc_defaults = {
+    .fast = false,
+    .tables =
+        {
+            [PYMEM_DOMAIN_RAW] = {NULL, gi_raw_malloc, gi_raw_calloc, gi_raw_realloc, gi_raw_free},
+            [PYMEM_DOMAIN_MEM] = {NULL, system_mem_malloc, system_mem_calloc, system_mem_realloc, system_mem_free},
+            [PYMEM_DOMAIN_OBJ] = {NULL, system_object_malloc, system_object_calloc, system_object_realloc,
+                                  system_object_free},
+        },
+};
+
 static const gi_domain_defaults *defaults = &plain; /* constant once ready */
 
 static inline const PyMemAllocatorEx *current(PyMemAllocatorDomain domain) {
@@ -122,10 +154,13 @@ void gi_domain_free(PyMemAllocatorDomain domain, void *block, const void *caller
 /* --- get and set ------------------------------------------------------------------------------ */
 
 bool gi_domain_is_replaced(PyMemAllocatorDomain domain) {
-    return gi_domain_watched(domain) != &defaults->tables[domain];
+    bool of_system = domain != PYMEM_DOMAIN_RAW && defaults == &gi_domain_malloc_defaults;
+    return gi_domain_watched(domain) != &defaults->tables[domain] || of_system;
 }
 
-bool gi_domain_is_default(PyMemAllocatorDomain domain) { return current(domain) == &defaults->tables[domain]; }
+bool gi_domain_is_default(PyMemAllocatorDomain domain) {
+    return current(domain) == &defaults->tables[domain] && !gi_domain_is_replaced(domain);
+}
 
 static bool same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b) {
     return a->ctx == b->ctx && a->malloc == b->malloc && a->calloc == b->calloc && a->realloc == b->realloc &&

@@ -40,9 +40,9 @@ extern __thread const void *gi_domain_caller GI_INTERNAL __attribute__((tls_mode
 /* The caller of a public function, in that function itself. */
 #define GI_CALLER __builtin_return_address(0)
 
-/* Whether another allocator than the default one is installed. */
+/* Whether another allocator than one of gilloc's own heap (of raw: the system's) serves the domain, watchers aside. */
 bool gi_domain_is_replaced(PyMemAllocatorDomain domain);
-/* Whether the default one serves calls: nothing is installed, nobody watches. */
+/* Whether gilloc's own heap (of raw: the system) serves calls at once: nothing is installed, nobody watches. */
 bool gi_domain_is_default(PyMemAllocatorDomain domain);
 
 /* From now on all calls go to these words, one for each domain and constant, which pass them on to
@@ -56,6 +56,8 @@ typedef struct gi_domain_defaults {
     PyMemAllocatorEx tables[GI_DOMAINS];
     bool fast; /* the fast path of mem and object may stand for them */
 } gi_domain_defaults;
+/* The system's allocator for mem and object too; who calls must be attached. */
+extern const gi_domain_defaults gi_domain_malloc_defaults GI_INTERNAL;
 /* Other default allocators than the plain ones; constant.  Before gi_domain_ready(). */
 void gi_domain_use(const gi_domain_defaults *others);
 

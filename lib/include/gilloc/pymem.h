@@ -138,6 +138,22 @@ GILLOC_API void PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx
    out while publishing is a fatal error (the call has no result to say it). */
 GILLOC_API void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator);
 
+/* --- debug hooks ------------------------------------------------------------ */
+
+/* Installs debug hooks on all three domains, around the allocators in place; a domain whose
+   allocator they are already is left alone.  As PYTHONMALLOC=debug, which does it before
+   the first block is made.  Any thread, no lock needed; memory out is a fatal error.
+     A block of N bytes has 24 more: N (8 bytes, big-endian), the domain's id ('r', 'm',
+   'o'), 7 pad bytes 0xFD; then the N bytes, 0xCD when new, calloc's 0; then 8 pad bytes.
+   A freed block is filled with 0xDD, and not used again before 256 KiB (GILLOC_QUARANTINE)
+   more have been freed in its thread (CPython's layout and bytes: _PyMem_DebugRawAlloc).
+     A fatal error, with a dump of the block and who allocated and freed it, are: a free, a
+   realloc or a sized free of what is no live block of the domain; bytes written before or
+   past a block, found when it is freed or resized; bytes written after its free, found when
+   it leaves the quarantine; and what is one without hooks.  Blocks from before the call are
+   known as such.  A realloc that does not fit its block moves it, always. */
+GILLOC_API void PyMem_SetupDebugHooks(void);
+
 /* --- the arena allocator ---------------------------------------------------- */
 
 /* Where the private heap gets its arenas.  `alloc` is called with 262144 and

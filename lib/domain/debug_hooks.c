@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * debug_hooks.c [L5] - debug hooks.  Theory: debug_hooks.h.
+ *   Locks   hooks, quarantine.
+ */
+#include "lib/domain/debug_hooks.h"
+
+#include <string.h>
+
+#include "concurrency/check.h"
+#include "concurrency/mutex.h"
+#include "lib/cache/object_alloc.h"
+#include "lib/domain/debug_report.h"
+#include "lib/domain/domain.h"
+#include "lib/domain/ledger.h"
+#include "lib/domain/quarantine.h"
+#include "lib/os/os_memory.h"
+
+/* --- constants and state ---------------------------------------------------------------------- */
+
+/* The functions of the domains, in words, and their ids. */
+static const gi_call_names raw_calls = {"PyMem_RawMalloc", "PyMem_RawCalloc", "PyMem_RawRealloc", "PyMem_RawFree", 'r'};
+
+/* One layer: the context of a table that is installed. */
+typedef struct debug_layer {
+    PyMemAllocatorEx below;      /* constant */
+    PyMemAllocatorDomain domain; /* constant */
+    struct debug_layer *next;    /* constant: all layers ever */
+} debug_layer;
+
+static gi_ledger words, details;
+static gi_mutex hooks_mutex = GI_MUTEX_INIT(GI_RANK_HOOKS);
+static debug_layer *layers; /* guarded by hooks_mutex */
+static bool
+    knows_all[GI_DOMAINS]; /* guarded by hooks_mutex; constant once installed: no block is older than the hooks */
+
+static gi_mutex quarantine_mutex = GI_MUTEX_INIT(GI_RANK_QUARANTINE);
+static gi_quarantine *raw_quarantine; /* guarded by quarantine_mutex */
+
+static unsigned kind_of(const debug_layer *layer) { return (unsigned)layer->domain - 1; }
+
+static const gi_call_names *calls_of(const debug_layer *layer) {
+    return layer->domain == PYMEM_DOMAIN_RAW ? &raw_calls : &gi_calls[kind_of(layer)];
+}
+
+/* --- the words of a block --------------------------------------------------------------------- */
+
+enum { LIVE = 1, QUARANTINED = 2, FREED = 3 };
+#define STATE_SHIFT 62
+#define DOMAIN_SHIFT 60
+#define SIZE_SHIFT 48
+#define NOT_SMALL 0xFFFu                      /* in place of a size */
+#define UNUSED ((uint64_t)1 << 63)            /* so that a detail is never 0 */
+#define CALLER_MASK (((uint64_t)1 << 48) - 1) /* what of an address differs from another */
+
+static uint64_t make_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
+    uint64_t small = size < NOT_SMALL ? size : NOT_SMALL;
+    return (uint64_t)state << STATE_SHIFT | (uint64_t)domain << DOMAIN_SHIFT | small << SIZE_SHIFT |
+           ((uintptr_t)caller & CALLER_MASK);
+}
+static unsigned state_of(uint64_t word) { return (unsigned)(word >> STATE_SHIFT); }
+static PyMemAllocatorDomain domain_of(uint64_t word) { return (PyMemAllocatorDomain)(word >> DOMAIN_SHIFT & 3u); }
+static const void *caller_of(uint64_t word) { return (const void *)(uintptr_t)(word & CALLER_MASK); }
+static bool is_small(uint64_t word) { return (word >> SIZE_SHIFT & NOT_SMALL) != NOT_SMALL; }
+
+static uint8_t *base_of(const void *p) { return (uint8_t *)(uintptr_t)p - GI_DEBUG_FRONT; }
+
+/* The size of a live block; of another one as far as its word has it. */
+static size_t size_of(const void *p, uint64_t word) {
+    if (gi_likely(is_small(word))) {
+        return word >> SIZE_SHIFT & NOT_SMALL;
+    }
+    return state_of(word) == LIVE ? (size_t)gi_ledger_get(&details, p) : 0;
+}
+
+static gi_debug_block describe(const void *p, uint64_t word) {
+    static const char apis[] = "rmo";
+    bool live = state_of(word) == LIVE;
+    return (gi_debug_block){.p = p,
+                            .size = size_of(p, word),
+                            .api = apis[domain_of(word)],
+                            .allocated = caller_of(word),
+                            .live = live,
+                            .freed = live ? NULL : caller_of(gi_ledger_get(&details, p))};
+}
+
+/* --- the bytes of a block --------------------------------------------------------------------- */
+
+#define PADS 0xFDFDFDFDFDFDFDFDu
+
+/* The eight bytes before p: the id, then seven pads. */
+static uint64_t front_of(char api) {
+    uint64_t front = PADS;
+    memcpy(&front, &api, 1);
+    return front;
+}
+
+static void write_pads(uint8_t *p, size_t size, char api) {
+    uint64_t front[2] = {__builtin_bswap64(size), front_of(api)}, back = PADS;
+    memcpy(p - GI_DEBUG_FRONT, front, sizeof(front));
+    memcpy(p + size, &back, sizeof(back));
+}
+
+static bool pads_are_whole(const uint8_t *p, size_t size, char api) {
+    uint64_t front[2], back;
+    memcpy(front, p - GI_DEBUG_FRONT, sizeof(front));
+    memcpy(&back, p + size, sizeof(back));
+    return front[0] == __builtin_bswap64(size) && front[1] == front_of(api) && back == PADS;
+}
+
+/* --- quarantine ------------------------------------------------------------------------------- */
+
+#define FREED_WORD 0xDDDDDDDDDDDDDDDDu
+
+/* The first byte that is not as the free left it; NULL: none. */
+static const uint8_t *find_change(const uint8_t *bytes, size_t size) {
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        uint64_t word;
+        memcpy(&word, bytes + i, sizeof(word));
+        if (gi_unlikely(word != FREED_WORD)) {
+            break;
+        }
+    }
+    for (; i < size; i++) {
+        if (bytes[i] != GI_DEBUG_FREED) {
+            return bytes + i;
+        }
+    }
+    return NULL;
+}
+
+/* A block that no longer waits goes to the allocator below, if nobody has written to it. */
+static void release(const gi_quarantined *entry, const char *function) {
+    const debug_layer *layer = entry->layer;
+    uint8_t *base = entry->block, *p = base + GI_DEBUG_FRONT;
+    const uint8_t *change = find_change(base, entry->size);
+    if (gi_unlikely(change != NULL)) {
+        gi_debug_block block = describe(p, gi_ledger_get(&words, p));
+        block.size = entry->size - GI_DEBUG_EXTRA;
+        gi_debug_die_of_write_after_free(&block, change, function);
+    }
+    /* Before the free: then the address may be anybody's. */
+    gi_ledger_word *word = gi_ledger_shadow_word(&words, p);
+    if (gi_likely(word != NULL)) {
+        uint64_t value = gi_load_relaxed(word);                         /* relaxed: ledger.h */
+        gi_store_relaxed(word, value | (uint64_t)FREED << STATE_SHIFT); /* relaxed: ledger.h */
+    } else {
+        gi_ledger_take(&words, p);
+        gi_ledger_take(&details, p);
+    }
+    layer->below.free(layer->below.ctx, base);
+}
+
+/* The oldest that must leave, for `size` bytes more; one at a time, so that nothing is held while it is freed. */
+static bool pop_raw(size_t size, gi_quarantined *out) {
+    gi_mutex_lock(&quarantine_mutex);
+    bool popped = raw_quarantine != NULL && gi_quarantine_pop(raw_quarantine, size, out);
+    gi_mutex_unlock(&quarantine_mutex);
+    return popped;
+}
+
+static bool push_raw(const gi_quarantined *entry) {
+    gi_quarantined out;
+    gi_mutex_lock(&quarantine_mutex);
+    if (raw_quarantine == NULL) {
+        raw_quarantine = gi_quarantine_new();
+    }
+    while (raw_quarantine != NULL && gi_quarantine_pop(raw_quarantine, entry->size, &out)) {
+        gi_mutex_unlock(&quarantine_mutex);
+        release(&out, raw_calls.free);
+        gi_mutex_lock(&quarantine_mutex);
+    }
+    bool pushed = raw_quarantine != NULL;
+    if (pushed) {
+        gi_quarantine_push(raw_quarantine, entry);
+    }
+    gi_mutex_unlock(&quarantine_mutex);
+    return pushed;
+}
+
+/* In the quarantine of the thread that is attached. */
+static bool push_own(const gi_quarantined *entry, const char *function) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (gi_unlikely(cache->quarantine == NULL)) {
+        cache->quarantine = gi_quarantine_new();
+        if (cache->quarantine == NULL) {
+            return false;
+        }
+    }
+    gi_quarantine *quarantine = cache->quarantine;
+    gi_quarantined out;
+    while (gi_quarantine_pop(quarantine, entry->size, &out)) {
+        release(&out, function);
+        if (gi_unlikely(gi_current_cache != cache)) { /* a hook below has detached */
+            return false;
+        }
+    }
+    gi_quarantine_push(quarantine, entry);
+    return true;
+}
+
+void gi_debug_flush(gi_thread_cache *cache, const char *function) {
+    gi_quarantine *quarantine = cache->quarantine;
+    gi_quarantined out;
+    while (quarantine != NULL && gi_quarantine_pop(quarantine, SIZE_MAX, &out)) {
+        release(&out, function);
+    }
+    while (pop_raw(SIZE_MAX, &out)) {
+        release(&out, function);
+    }
+}
+
+void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *large) {
+    const gi_quarantine *quarantine = cache->quarantine;
+    /* relaxed: statistics */
+    *small = quarantine != NULL ? gi_load_relaxed(&quarantine->small) : 0;
+    *large = quarantine != NULL ? gi_load_relaxed(&quarantine->large) : 0;
+}
+
+/* --- pointers that are no live block of the domain -------------------------------------------- */
+
+/* What is around an address in an arena. */
+typedef struct place {
+    bool in_pool;  /* of `kind` */
+    bool at_start; /* of a block that the pool has handed out at least once */
+    unsigned kind;
+    void *start;
+} place;
+
+static place find_place(const void *address) {
+    place found = {.in_pool = false};
+    const gi_page_word *word = gi_address_word(address);
+    uint32_t value = word != NULL ? gi_load_relaxed(word) : GI_WORD_NO_ARENA; /* relaxed: as in ledger.h */
+    if (gi_word_is_pool(value)) {
+        const gi_pool *pool = gi_address_pool(address);
+        size_t size = gi_class_size(gi_word_class(value)), offset = (size_t)((const char *)address - pool->memory);
+        found.in_pool = true;
+        found.kind = gi_word_kind(value);
+        found.start = pool->memory + offset / size * size;
+        found.at_start = offset % size == 0 && offset / size < pool->carved;
+    }
+    return found;
+}
+
+/* The hooks' block that begins at `base`, live or not yet used again; false if there is none, as far as is known. */
+static bool find_block(const void *base, bool all, gi_debug_block *block) {
+    const uint8_t *p = (const uint8_t *)base + GI_DEBUG_FRONT;
+    uint64_t word = gi_ledger_get(&words, p);
+    *block = describe(p, word);
+    return state_of(word) != 0 && (all || state_of(word) != FREED);
+}
+
+/* Elsewhere than in an arena: the hooks' block that an address points into. */
+typedef struct search {
+    const uint8_t *address;
+    const uint8_t *found;
+    uint64_t word;
+} search;
+
+static void look_around(const void *p, uint64_t word, void *arg) {
+    search *work = arg;
+    bool before = (const uint8_t *)p - GI_DEBUG_FRONT <= work->address;
+    if (before && (work->found == NULL || (const uint8_t *)p > work->found)) {
+        work->found = p;
+        work->word = word;
+    }
+}
+
+static bool find_around(const void *address, gi_debug_block *block) {
+    search work = {.address = address};
+    gi_ledger_each(&words, look_around, &work);
+    if (work.found == NULL) {
+        return false;
+    }
+    *block = describe(work.found, work.word);
+    return block->live && work.address < work.found + block->size + GI_DEBUG_BACK;
+}
+
+/* Dies if `p`, which is no live block of the layer's domain, cannot be one from before the hooks either. */
+static __attribute__((noinline, cold)) void examine(const debug_layer *layer, const void *p, uint64_t word, bool frees,
+                                                    const char *function) {
+    char api = calls_of(layer)->api;
+    gi_debug_block block = describe(p, word);
+    if (state_of(word) == LIVE) {
+        gi_debug_die_of_id(&block, api, function);
+    }
+    /* A freed block's pool may have become one of another size since. */
+    if (state_of(word) == QUARANTINED || (state_of(word) == FREED && find_place(base_of(p)).at_start)) {
+        frees ? gi_debug_die_of_double_free(&block, function) : gi_debug_die_of_use_after_free(&block, function);
+    }
+    bool all = knows_all[layer->domain];
+    place at = find_place(p);
+    bool inside = at.in_pool ? find_block(at.start, all, &block) : find_around(p, &block);
+    bool from_before = at.in_pool ? at.at_start && !inside && !all : gi_address_word(p) == NULL && !all && !inside;
+    if (!from_before) {
+        gi_debug_die_of_pointer(p, api, inside ? &block : NULL, function);
+    }
+}
+
+/* --- blocks in and out ------------------------------------------------------------------------ */
+
+/* Makes what the allocator below gave a live block; NULL, and it is freed, when memory for the ledgers is out. */
+static void *enter(const debug_layer *layer, uint8_t *base, size_t size) {
+    uint8_t *p = base + GI_DEBUG_FRONT;
+    uint64_t word = make_word(LIVE, layer->domain, size, gi_domain_caller);
+    bool known = gi_ledger_put(&words, p, word);
+    if (gi_unlikely(!known || (!is_small(word) && !gi_ledger_put(&details, p, size)))) {
+        gi_ledger_take(&words, p);
+        layer->below.free(layer->below.ctx, base);
+        return NULL;
+    }
+    write_pads(p, size, calls_of(layer)->api);
+    return p;
+}
+
+/* A live block of the layer's domain, whole; or false: it is from before the hooks. */
+static bool check(const debug_layer *layer, const void *p, uint64_t word, size_t *size, bool frees,
+                  const char *function) {
+    if (gi_unlikely(state_of(word) != LIVE || domain_of(word) != layer->domain)) {
+        examine(layer, p, word, frees, function);
+        return false;
+    }
+    *size = size_of(p, word);
+    if (gi_unlikely(!pads_are_whole(p, *size, calls_of(layer)->api))) {
+        gi_debug_block block = describe(p, word);
+        gi_debug_die_of_pads(&block, function);
+    }
+    return true;
+}
+
+/* A live block, whole, becomes a freed one. */
+static void leave(const debug_layer *layer, void *p, uint64_t word, size_t size, const char *function) {
+    gi_quarantined entry = {base_of(p), size + GI_DEBUG_EXTRA, layer};
+    gi_ledger_put(&words, p, word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT);
+    /* Where this fails for want of memory, who freed it is not known. */
+    gi_ledger_put(&details, p, ((uintptr_t)gi_domain_caller & CALLER_MASK) | UNUSED);
+    memset(entry.block, GI_DEBUG_FREED, entry.size);
+    bool waits = gi_quarantine_takes(entry.size) &&
+                 (layer->domain == PYMEM_DOMAIN_RAW ? push_raw(&entry) : push_own(&entry, function));
+    if (!waits) {
+        release(&entry, function);
+    }
+}
+
+/* --- the functions of a layer ----------------------------------------------------------------- */
+
+#define BYTES_MAX ((size_t)PY_SSIZE_T_MAX - GI_DEBUG_EXTRA)
+
+static void require(const debug_layer *layer, const char *function, size_t size, const void *block) {
+    if (layer->domain != PYMEM_DOMAIN_RAW) {
+        gi_object_require_attached(kind_of(layer), function, size, block);
+    }
+}
+
+static void *layer_malloc(void *ctx, size_t size) {
+    const debug_layer *layer = ctx;
+    require(layer, calls_of(layer)->malloc, size, NULL);
+    uint8_t *base = size <= BYTES_MAX ? layer->below.malloc(layer->below.ctx, size + GI_DEBUG_EXTRA) : NULL;
+    void *p = base != NULL ? enter(layer, base, size) : NULL;
+    if (gi_likely(p != NULL)) {
+        memset(p, GI_DEBUG_NEW, size);
+    }
+    return p;
+}
+
+static void *layer_calloc(void *ctx, size_t count, size_t size) {
+    const debug_layer *layer = ctx;
+    size_t bytes = count * size; /* checked by who calls a table */
+    require(layer, calls_of(layer)->calloc, bytes, NULL);
+    uint8_t *base = bytes <= BYTES_MAX ? layer->below.calloc(layer->below.ctx, 1, bytes + GI_DEBUG_EXTRA) : NULL;
+    return base != NULL ? enter(layer, base, bytes) : NULL;
+}
+
+static void layer_free(void *ctx, void *p) {
+    const debug_layer *layer = ctx;
+    const char *function = calls_of(layer)->free;
+    require(layer, function, SIZE_MAX, p);
+    if (p == NULL) {
+        return;
+    }
+    size_t size;
+    uint64_t word = gi_ledger_get(&words, p);
+    if (gi_likely(check(layer, p, word, &size, true, function))) {
+        leave(layer, p, word, size, function);
+    } else {
+        layer->below.free(layer->below.ctx, p);
+    }
+}
+
+/* As the heap does (CPython's pymalloc_realloc): a block is not copied to save a quarter of it. */
+static bool stays(const void *p, size_t before, size_t size) {
+    const gi_page_word *word = gi_address_word(base_of(p));
+    uint32_t value = word != NULL ? gi_load_relaxed(word) : GI_WORD_NO_ARENA; /* relaxed: the block keeps its pool */
+    size_t room = gi_word_is_pool(value) ? gi_class_size(gi_word_class(value)) : before + GI_DEBUG_EXTRA;
+    return size + GI_DEBUG_EXTRA <= room && 4 * (size + GI_DEBUG_EXTRA) > 3 * room;
+}
+
+static void *resize_in_place(const debug_layer *layer, uint8_t *p, size_t before, size_t size) {
+    uint64_t word = gi_ledger_get(&words, p);
+    gi_ledger_put(&words, p, make_word(LIVE, layer->domain, size, caller_of(word)));
+    if (!is_small(make_word(LIVE, layer->domain, size, NULL))) {
+        gi_ledger_put(&details, p, size); /* it was not small before either */
+    }
+    if (size < before) {
+        memset(p + size + GI_DEBUG_BACK, GI_DEBUG_FREED, before - size);
+    }
+    write_pads(p, size, calls_of(layer)->api);
+    if (size > before) {
+        memset(p + before, GI_DEBUG_NEW, size - before);
+    }
+    return p;
+}
+
+/* A block that moves is a new one, so that who goes on with the old pointer is found. */
+static void *layer_realloc(void *ctx, void *p, size_t size) {
+    const debug_layer *layer = ctx;
+    const char *function = calls_of(layer)->realloc;
+    if (p == NULL) {
+        require(layer, function, size, p);
+        return layer_malloc(ctx, size);
+    }
+    require(layer, function, size, p);
+    size_t before;
+    uint64_t word = gi_ledger_get(&words, p);
+    if (gi_unlikely(!check(layer, p, word, &before, false, function))) {
+        return layer->below.realloc(layer->below.ctx, p, size);
+    }
+    if (stays(p, before, size)) {
+        return resize_in_place(layer, p, before, size);
+    }
+    void *moved = layer_malloc(ctx, size);
+    if (moved != NULL) {
+        memcpy(moved, p, before < size ? before : size);
+        leave(layer, p, word, before, function);
+    }
+    return moved;
+}
+
+/* --- questions -------------------------------------------------------------------------------- */
+
+bool gi_debug_size(const void *block, size_t *size) {
+    uint64_t word = gi_ledger_is_open(&words) ? gi_ledger_get(&words, block) : 0;
+    if (state_of(word) != LIVE) {
+        return false;
+    }
+    *size = size_of(block, word);
+    return true;
+}
+
+void gi_debug_check_size(PyMemAllocatorDomain domain, const void *block, size_t size, const char *function) {
+    uint64_t word = gi_ledger_is_open(&words) ? gi_ledger_get(&words, block) : 0;
+    if (gi_unlikely(state_of(word) == LIVE && domain_of(word) == domain && size_of(block, word) != size)) {
+        gi_debug_block described = describe(block, word);
+        gi_debug_die_of_size(&described, size, function);
+    }
+}
+
+void *gi_debug_visit(void *block, size_t *size) {
+    uint8_t *p = (uint8_t *)block + GI_DEBUG_FRONT;
+    uint64_t word = gi_ledger_is_open(&words) ? gi_ledger_get(&words, p) : 0;
+    if (state_of(word) == LIVE && gi_debug_size(p, size)) {
+        return p;
+    }
+    return state_of(word) == QUARANTINED ? NULL : block;
+}
+
+/* --- installing ------------------------------------------------------------------------------- */
+
+static debug_layer *find_layer_locked(PyMemAllocatorDomain domain, const PyMemAllocatorEx *below) {
+    for (debug_layer *known = layers; known != NULL; known = known->next) {
+        if (known->domain == domain && memcmp(&known->below, below, sizeof(*below)) == 0) {
+            return known;
+        }
+    }
+    debug_layer *made = gi_os_meta_alloc(sizeof(debug_layer));
+    if (made != NULL) {
+        *made = (debug_layer){*below, domain, layers};
+        layers = made;
+    }
+    return made;
+}
+
+/* Hooks had been installed and were removed: where a freed block was, there may be one now that they do not know. */
+static void forget_freed(const void *p, uint64_t word, void *unused) {
+    (void)unused;
+    if (state_of(word) == FREED) {
+        gi_store_relaxed(gi_ledger_shadow_word(&words, p), 0); /* relaxed: ledger.h; elsewhere none is FREED */
+    }
+}
+
+void gi_debug_install(bool first) {
+    gi_mutex_lock(&hooks_mutex);
+    bool opened = gi_ledger_open(&details) && gi_ledger_open(&words);
+    if (layers != NULL) {
+        gi_ledger_each(&words, forget_freed, NULL);
+    }
+    for (int domain = 0; domain < GI_DOMAINS && opened; domain++) {
+        PyMemAllocatorEx below;
+        gi_domain_get((PyMemAllocatorDomain)domain, &below);
+        if (below.malloc == layer_malloc) {
+            continue;
+        }
+        debug_layer *made = find_layer_locked((PyMemAllocatorDomain)domain, &below);
+        opened = made != NULL;
+        if (opened) {
+            knows_all[domain] = first;
+            gi_domain_set((PyMemAllocatorDomain)domain,
+                          &(PyMemAllocatorEx){made, layer_malloc, layer_calloc, layer_realloc, layer_free});
+        }
+    }
+    gi_mutex_unlock(&hooks_mutex);
+    if (!opened) {
+        gi_fatal("PyMem_SetupDebugHooks", "out of memory");
+    }
+}
+
+void gi_debug_before_fork(void) { gi_mutex_lock(&hooks_mutex); }
+
+void gi_debug_after_fork(void) { gi_mutex_unlock(&hooks_mutex); }
+
+void gi_debug_quarantine_before_fork(void) { gi_mutex_lock(&quarantine_mutex); }
+
+void gi_debug_quarantine_after_fork(void) { gi_mutex_unlock(&quarantine_mutex); }
