@@ -14,10 +14,22 @@
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
-/* Entries a shard begins with. */
-#define FIRST_ENTRIES 64u
-/* Any number: addresses are not chosen by an enemy. */
-#define SEED 0x9e3779b97f4a7c15u
+/* uthash: memory comes from the system's allocator, past every hook; when it is out, an entry is not added. */
+#define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION(key, length, hash) hash = hash_of(*(const uintptr_t *)(key))
+#define HASH_KEYCMP(a, b, length) (*(const uintptr_t *)(a) != *(const uintptr_t *)(b))
+#include <uthash.h>
+
+typedef struct gi_ledger_entry {
+    uintptr_t address; /* the key */
+    uint64_t value;
+    UT_hash_handle hh;
+} gi_ledger_entry;
+
+/* Fibonacci hashing (Knuth, "The Art of Computer Programming", vol. 3, 6.4): the highest bits choose the shard, the
+   middle ones the bucket. */
+static uint64_t product_of(uintptr_t address) { return (address >> 4) * 0x9e3779b97f4a7c15u; }
+static unsigned hash_of(uintptr_t address) { return (unsigned)(product_of(address) >> 24); }
 
 static gi_mutex ledgers_mutex = GI_MUTEX_INIT(GI_RANK_LEDGERS);
 static gi_ledger *ledgers[GI_LEDGERS_MAX]; /* guarded by ledgers_mutex: all that are open, for forks */
@@ -25,72 +37,73 @@ static unsigned ledger_count;              /* guarded by ledgers_mutex */
 
 #define WORDS_A_PAGE (GI_POOL_SIZE / GI_ALIGNMENT)
 
-/* --- the table's memory ----------------------------------------------------------------------- */
-
-/* From the system's allocator, past every hook. */
-static void *table_malloc(size_t size) { return malloc(size); }
-
-static void *table_realloc(void *memory, size_t before, size_t size, bool defer) {
-    (void)before;
-    (void)defer;
-    return realloc(memory, size);
-}
-
-static void table_free(void *memory, size_t size, bool defer) {
-    (void)size;
-    (void)defer;
-    free(memory);
-}
-
-static struct ck_malloc table_memory = {.malloc = table_malloc, .realloc = table_realloc, .free = table_free};
-
 /* --- shards ----------------------------------------------------------------------------------- */
 
 static gi_ledger_shard *shard_of(gi_ledger *ledger, const void *address) {
-    return &ledger->shards[((uintptr_t)address >> 4) * 0x9e3779b97f4a7c15u >> 61];
+    return &ledger->shards[product_of((uintptr_t)address) >> 61];
 }
 _Static_assert(GI_LEDGER_SHARDS == 1u << (64 - 61), "three bits of the product choose the shard");
 
+static gi_ledger_entry *find_locked(const gi_ledger_shard *shard, const void *address) {
+    uintptr_t key = (uintptr_t)address;
+    gi_ledger_entry *entry;
+    HASH_FIND(hh, shard->table, &key, sizeof(key), entry);
+    return entry;
+}
+
+static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t value) {
+    gi_ledger_entry *entry = malloc(sizeof(*entry));
+    if (entry == NULL) {
+        return false;
+    }
+    entry->address = (uintptr_t)address;
+    entry->value = value;
+    HASH_ADD(hh, shard->table, address, sizeof(entry->address), entry);
+    bool added = entry->hh.tbl != NULL;
+    if (!added) {
+        free(entry);
+    }
+    return added;
+}
+
 bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value) {
     gi_ledger_shard *shard = shard_of(ledger, address);
-    ck_ht_entry_t entry;
-    ck_ht_hash_t hash;
     gi_mutex_lock(&shard->mutex);
-    ck_ht_hash_direct(&hash, &shard->table, (uintptr_t)address);
-    ck_ht_entry_set_direct(&entry, hash, (uintptr_t)address, value);
-    bool put = ck_ht_set_spmc(&shard->table, hash, &entry);
-    bool is_new = put && ck_ht_entry_empty(&entry); /* else it is the one before */
-    gi_mutex_unlock(&shard->mutex);
-    if (is_new) {
-        gi_fetch_add_relaxed(&ledger->entries, 1);
+    gi_ledger_entry *entry = find_locked(shard, address);
+    bool put = true;
+    if (entry != NULL) {
+        entry->value = value;
+    } else {
+        put = add_locked(shard, address, value);
     }
+    gi_mutex_unlock(&shard->mutex);
     return put;
 }
 
 uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address) {
     gi_ledger_shard *shard = shard_of(ledger, address);
-    ck_ht_entry_t entry;
-    ck_ht_hash_t hash;
     gi_mutex_lock(&shard->mutex);
-    ck_ht_hash_direct(&hash, &shard->table, (uintptr_t)address);
-    ck_ht_entry_key_set_direct(&entry, (uintptr_t)address);
-    uint64_t value = ck_ht_get_spmc(&shard->table, hash, &entry) ? ck_ht_entry_value_direct(&entry) : 0;
+    const gi_ledger_entry *entry = find_locked(shard, address);
+    uint64_t value = entry != NULL ? entry->value : 0;
     gi_mutex_unlock(&shard->mutex);
     return value;
 }
 
+static void remove_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
+    HASH_DELETE(hh, shard->table, entry);
+    free(entry);
+}
+
 uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address) {
     gi_ledger_shard *shard = shard_of(ledger, address);
-    ck_ht_entry_t entry;
-    ck_ht_hash_t hash;
+    uint64_t value = 0;
     gi_mutex_lock(&shard->mutex);
-    ck_ht_hash_direct(&hash, &shard->table, (uintptr_t)address);
-    ck_ht_entry_key_set_direct(&entry, (uintptr_t)address);
-    uint64_t value = ck_ht_remove_spmc(&shard->table, hash, &entry) ? ck_ht_entry_value_direct(&entry) : 0;
-    gi_mutex_unlock(&shard->mutex);
-    if (value != 0) {
-        gi_fetch_sub_relaxed(&ledger->entries, 1);
+    gi_ledger_entry *entry = find_locked(shard, address);
+    if (entry != NULL) {
+        value = entry->value;
+        remove_locked(shard, entry);
     }
+    gi_mutex_unlock(&shard->mutex);
     return value;
 }
 
@@ -120,11 +133,9 @@ void gi_ledger_each(gi_ledger *ledger, void (*visit)(const void *address, uint64
     gi_address_map_walk(visit_pool, &work);
     for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
         gi_ledger_shard *shard = &ledger->shards[i];
-        ck_ht_iterator_t iterator = CK_HT_ITERATOR_INITIALIZER;
-        ck_ht_entry_t *entry;
         gi_mutex_lock(&shard->mutex);
-        while (ck_ht_next(&shard->table, &iterator, &entry)) {
-            visit((const void *)entry->key, ck_ht_entry_value_direct(entry), arg);
+        for (const gi_ledger_entry *entry = shard->table; entry != NULL; entry = entry->hh.next) {
+            visit((const void *)entry->address, entry->value, arg);
         }
         gi_mutex_unlock(&shard->mutex);
     }
@@ -145,65 +156,52 @@ void gi_ledger_clear(gi_ledger *ledger) {
     }
     for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
         gi_ledger_shard *shard = &ledger->shards[i];
-        ck_ht_iterator_t iterator = CK_HT_ITERATOR_INITIALIZER;
-        ck_ht_entry_t *entry;
         gi_mutex_lock(&shard->mutex);
-        uint64_t count = ck_ht_count(&shard->table);
-        if (!ck_ht_reset_size_spmc(&shard->table, FIRST_ENTRIES)) { /* out of memory: one by one */
-            while (ck_ht_next(&shard->table, &iterator, &entry)) {
-                ck_ht_entry_t copy = *entry;
-                ck_ht_hash_t hash;
-                ck_ht_hash_direct(&hash, &shard->table, copy.key);
-                ck_ht_remove_spmc(&shard->table, hash, &copy);
-            }
+        for (gi_ledger_entry *entry = shard->table, *next; entry != NULL; entry = next) {
+            next = entry->hh.next;
+            remove_locked(shard, entry);
         }
         gi_mutex_unlock(&shard->mutex);
-        gi_fetch_sub_relaxed(&ledger->entries, count);
     }
+}
+
+uint64_t gi_ledger_entries(gi_ledger *ledger) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
+        gi_ledger_shard *shard = &ledger->shards[i];
+        gi_mutex_lock(&shard->mutex);
+        sum += HASH_COUNT(shard->table);
+        gi_mutex_unlock(&shard->mutex);
+    }
+    return sum;
 }
 
 size_t gi_ledger_bytes(gi_ledger *ledger) {
     size_t shadow = ledger->shadow != NULL ? gi_os_slots_used() * (GI_ARENA_SIZE / GI_ALIGNMENT) * 8 : 0;
-    return shadow + (size_t)gi_load_relaxed(&ledger->entries) * 2 * sizeof(ck_ht_entry_t); /* relaxed: a statistic */
+    return shadow + (size_t)gi_ledger_entries(ledger) * (sizeof(gi_ledger_entry) + 16);
 }
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
-static bool open_shards(gi_ledger *ledger) {
-    for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
-        gi_mutex_init(&ledger->shards[i].mutex, GI_RANK_LEDGER);
-        if (!ck_ht_init(&ledger->shards[i].table, CK_HT_MODE_DIRECT | CK_HT_WORKLOAD_DELETE, NULL, &table_memory,
-                        FIRST_ENTRIES, SEED)) {
-            while (i-- != 0) {
-                ck_ht_destroy(&ledger->shards[i].table);
-            }
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool open_locked(gi_ledger *ledger) {
+static void open_locked(gi_ledger *ledger) {
     if (gi_ledger_is_open(ledger)) {
-        return true;
+        return;
     }
     gi_assert(ledger_count < GI_LEDGERS_MAX);
-    if (!open_shards(ledger)) {
-        return false;
+    for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
+        gi_mutex_init(&ledger->shards[i].mutex, GI_RANK_LEDGER);
     }
     size_t words = gi_os_reservation()->pages * WORDS_A_PAGE;
     ledger->shadow = words != 0 ? gi_os_map(words * sizeof(gi_ledger_word)) : NULL;
     ledgers[ledger_count++] = ledger;
     /* order(ledger): release; pairs with acquire in gi_ledger_is_open(). */
     gi_store_release(&ledger->is_open, 1);
-    return true;
 }
 
-bool gi_ledger_open(gi_ledger *ledger) {
+void gi_ledger_open(gi_ledger *ledger) {
     gi_mutex_lock(&ledgers_mutex);
-    bool opened = open_locked(ledger);
+    open_locked(ledger);
     gi_mutex_unlock(&ledgers_mutex);
-    return opened;
 }
 
 static void for_each_shard_locked(void (*act)(gi_mutex *mutex)) {
