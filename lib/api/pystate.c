@@ -7,6 +7,7 @@
 #include <gilloc/pystate.h>
 
 #include "lib/api/runtime.h"
+#include "lib/domain/debug_hooks.h"
 
 /* --- fatal errors ----------------------------------------------------------------------------- */
 
@@ -136,6 +137,9 @@ static __attribute__((noinline)) void release_slow(PyThreadState *state, PyGILSt
         return;
     }
     bool last = state->ensured == 0 && state->made_by_ensure;
+    if (last) {
+        gi_debug_flush(&state->cache, "PyGILState_Release");
+    }
     if (last || oldstate == PyGILState_UNLOCKED) {
         gi_runtime_detach(state, "PyGILState_Release");
     }
@@ -175,6 +179,7 @@ void PyThreadState_Clear(PyThreadState *tstate) {
     require_state(tstate, "PyThreadState_Clear");
     int saved_errno = errno; /* a user's arena allocator may be called */
     if (tstate == current) {
+        gi_debug_flush(&tstate->cache, "PyThreadState_Clear");
         gi_cache_flush(&tstate->cache, "PyThreadState_Clear");
     } else {
         require_detached(tstate, "PyThreadState_Clear");
@@ -198,6 +203,7 @@ void PyThreadState_Delete(PyThreadState *tstate) {
 
 void PyThreadState_DeleteCurrent(void) {
     PyThreadState *state = require_current("PyThreadState_DeleteCurrent");
+    gi_debug_flush(&state->cache, "PyThreadState_DeleteCurrent");
     gi_runtime_detach(state, "PyThreadState_DeleteCurrent");
     gi_runtime_delete(state, "PyThreadState_DeleteCurrent");
 }

@@ -10,6 +10,7 @@
 
 #include "lib/api/runtime.h"
 #include "lib/arena/arena.h"
+#include "lib/domain/debug_hooks.h"
 #include "lib/os/layout.h"
 
 /* --- sums over heaps and caches --------------------------------------------------------------- */
@@ -18,7 +19,8 @@ typedef struct sums {
     uint64_t taken, large, pools, orphaned, adopted, remote_frees, remote_batches;
     uint64_t retired_blocks, retired_bytes, retired_lost, grace_periods;
     uint64_t states, states_ever, takes, waits, handoffs, requests;
-    uint64_t cached; /* free blocks in quiet caches and in stashes */
+    uint64_t quarantined; /* small blocks that were freed, and wait in debug hooks */
+    uint64_t cached;      /* free blocks in quiet caches and in stashes */
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* whose caches are looked at */
     bool claims;                /* may be made at all */
@@ -42,6 +44,10 @@ static void add_cache(gi_thread_cache *cache, void *arg) {
     add_heap(sum, &cache->own);
     /* relaxed: as above */
     sum->large += gi_load_relaxed(&cache->large);
+    uint64_t small = 0, large = 0;
+    gi_debug_count(cache, &small, &large);
+    sum->quarantined += small;
+    sum->large -= large;
     sum->remote_frees += gi_load_relaxed(&cache->remote_frees);
     sum->remote_batches += gi_load_relaxed(&cache->remote_batches);
     sum->retired_blocks += gi_load_relaxed(&cache->retired.blocks);
@@ -96,7 +102,10 @@ static sums add_up(void) {
     return sum;
 }
 
-static uint64_t small_blocks(const sums *sum) { return sum->taken > sum->cached ? sum->taken - sum->cached : 0; }
+static uint64_t small_blocks(const sums *sum) {
+    uint64_t free = sum->cached + sum->quarantined;
+    return sum->taken > free ? sum->taken - free : 0;
+}
 
 /* A sum of per-thread differences; while others run it may pass through values below 0. */
 static uint64_t large_blocks(const sums *sum) { return (int64_t)sum->large > 0 ? sum->large : 0; }

@@ -25,6 +25,8 @@ static const gi_call_names raw_calls = {"PyMem_RawMalloc", "PyMem_RawCalloc", "P
 typedef struct debug_layer {
     PyMemAllocatorEx below;      /* constant */
     PyMemAllocatorDomain domain; /* constant */
+    char api;                    /* constant */
+    const gi_call_names *calls;  /* constant */
     struct debug_layer *next;    /* constant: all layers ever */
 } debug_layer;
 
@@ -39,9 +41,51 @@ static gi_quarantine *raw_quarantine; /* guarded by quarantine_mutex */
 
 static unsigned kind_of(const debug_layer *layer) { return (unsigned)layer->domain - 1; }
 
-static const gi_call_names *calls_of(const debug_layer *layer) {
-    return layer->domain == PYMEM_DOMAIN_RAW ? &raw_calls : &gi_calls[kind_of(layer)];
+/* This thread is inside a layer of mem or object, whose large blocks are the raw domain's: there they are not to be
+   looked after once more. */
+static __thread bool nested __attribute__((tls_model("initial-exec")));
+
+/* --- calls below ------------------------------------------------------------------------------ */
+
+/* `size`: of the block below.  What is small here and still comes to the raw domain, since no arena can be had, is
+   looked after there too: so a free knows by its size. */
+static inline bool enter_below(const debug_layer *layer, size_t size) {
+    bool before = nested;
+    if (gi_unlikely(size > GI_SMALL_MAX)) {
+        nested = layer->domain != PYMEM_DOMAIN_RAW;
+    }
+    return before;
 }
+
+static inline void *below_malloc(const debug_layer *layer, size_t size) {
+    bool before = enter_below(layer, size);
+    void *block = layer->below.malloc(layer->below.ctx, size);
+    nested = before;
+    return block;
+}
+
+static inline void *below_calloc(const debug_layer *layer, size_t size) {
+    bool before = enter_below(layer, size);
+    void *block = layer->below.calloc(layer->below.ctx, 1, size);
+    nested = before;
+    return block;
+}
+
+static inline void below_free(const debug_layer *layer, void *block, size_t size) {
+    bool before = enter_below(layer, size);
+    layer->below.free(layer->below.ctx, block);
+    nested = before;
+}
+
+/* A block from before the hooks, and whatever it becomes, is none of theirs in the raw domain either. */
+static void *resize_old(const debug_layer *layer, void *block, size_t size) {
+    bool before = enter_below(layer, SIZE_MAX);
+    void *moved = layer->below.realloc(layer->below.ctx, block, size);
+    nested = before;
+    return moved;
+}
+
+static void free_old(const debug_layer *layer, void *block) { below_free(layer, block, SIZE_MAX); }
 
 /* --- the words of a block --------------------------------------------------------------------- */
 
@@ -95,13 +139,34 @@ static uint64_t front_of(char api) {
     return front;
 }
 
-static void write_pads(uint8_t *p, size_t size, char api) {
+/* Small blocks are filled and looked at without a call, by 16 bytes, of which the last may overlap those before. */
+typedef uint64_t wide __attribute__((vector_size(16)));
+
+static inline wide wide_of(uint8_t byte) {
+    uint64_t word = byte * 0x0101010101010101u;
+    return (wide){word, word};
+}
+
+/* All `size` bytes, which are 16 or more. */
+static inline void fill(uint8_t *bytes, size_t size, uint8_t byte) {
+    if (gi_unlikely(size > GI_SMALL_MAX)) {
+        memset(bytes, byte, size);
+        return;
+    }
+    wide value = wide_of(byte);
+    for (size_t i = 0; i + sizeof(value) < size; i += sizeof(value)) {
+        memcpy(bytes + i, &value, sizeof(value));
+    }
+    memcpy(bytes + size - sizeof(value), &value, sizeof(value));
+}
+
+static inline void write_pads(uint8_t *p, size_t size, char api) {
     uint64_t front[2] = {__builtin_bswap64(size), front_of(api)}, back = PADS;
     memcpy(p - GI_DEBUG_FRONT, front, sizeof(front));
     memcpy(p + size, &back, sizeof(back));
 }
 
-static bool pads_are_whole(const uint8_t *p, size_t size, char api) {
+static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
     uint64_t front[2], back;
     memcpy(front, p - GI_DEBUG_FRONT, sizeof(front));
     memcpy(&back, p + size, sizeof(back));
@@ -110,19 +175,9 @@ static bool pads_are_whole(const uint8_t *p, size_t size, char api) {
 
 /* --- quarantine ------------------------------------------------------------------------------- */
 
-#define FREED_WORD 0xDDDDDDDDDDDDDDDDu
-
 /* The first byte that is not as the free left it; NULL: none. */
-static const uint8_t *find_change(const uint8_t *bytes, size_t size) {
-    size_t i = 0;
-    for (; i + 8 <= size; i += 8) {
-        uint64_t word;
-        memcpy(&word, bytes + i, sizeof(word));
-        if (gi_unlikely(word != FREED_WORD)) {
-            break;
-        }
-    }
-    for (; i < size; i++) {
+static __attribute__((noinline, cold)) const uint8_t *find_change(const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++) {
         if (bytes[i] != GI_DEBUG_FREED) {
             return bytes + i;
         }
@@ -130,15 +185,26 @@ static const uint8_t *find_change(const uint8_t *bytes, size_t size) {
     return NULL;
 }
 
+/* Whether all `size` bytes, which are 16 or more, are as the free left them. */
+static inline bool is_as_freed(const uint8_t *bytes, size_t size) {
+    wide value, differs = {0, 0}, freed = wide_of(GI_DEBUG_FREED);
+    for (size_t i = 0; i + sizeof(value) < size; i += sizeof(value)) {
+        memcpy(&value, bytes + i, sizeof(value));
+        differs |= value ^ freed;
+    }
+    memcpy(&value, bytes + size - sizeof(value), sizeof(value));
+    differs |= value ^ freed;
+    return (differs[0] | differs[1]) == 0;
+}
+
 /* A block that no longer waits goes to the allocator below, if nobody has written to it. */
-static void release(const gi_quarantined *entry, const char *function) {
+static inline void release(const gi_quarantined *entry, const char *function) {
     const debug_layer *layer = entry->layer;
     uint8_t *base = entry->block, *p = base + GI_DEBUG_FRONT;
-    const uint8_t *change = find_change(base, entry->size);
-    if (gi_unlikely(change != NULL)) {
+    if (gi_unlikely(!is_as_freed(base, entry->size))) {
         gi_debug_block block = describe(p, gi_ledger_get(&words, p));
         block.size = entry->size - GI_DEBUG_EXTRA;
-        gi_debug_die_of_write_after_free(&block, change, function);
+        gi_debug_die_of_write_after_free(&block, find_change(base, entry->size), function);
     }
     /* Before the free: then the address may be anybody's. */
     gi_ledger_word *word = gi_ledger_shadow_word(&words, p);
@@ -149,7 +215,7 @@ static void release(const gi_quarantined *entry, const char *function) {
         gi_ledger_take(&words, p);
         gi_ledger_take(&details, p);
     }
-    layer->below.free(layer->below.ctx, base);
+    below_free(layer, base, entry->size);
 }
 
 /* The oldest that must leave, for `size` bytes more; one at a time, so that nothing is held while it is freed. */
@@ -214,17 +280,18 @@ void gi_debug_flush(gi_thread_cache *cache, const char *function) {
 void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *large) {
     const gi_quarantine *quarantine = cache->quarantine;
     /* relaxed: statistics */
-    *small = quarantine != NULL ? gi_load_relaxed(&quarantine->small) : 0;
     *large = quarantine != NULL ? gi_load_relaxed(&quarantine->large) : 0;
+    uint64_t all = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0;
+    *small = all > *large ? all - *large : 0;
 }
 
 /* --- pointers that are no live block of the domain -------------------------------------------- */
 
 /* What is around an address in an arena. */
 typedef struct place {
-    bool in_pool;  /* of `kind` */
+    bool in_pool;
     bool at_start; /* of a block that the pool has handed out at least once */
-    unsigned kind;
+    size_t size;   /* of its blocks */
     void *start;
 } place;
 
@@ -236,7 +303,7 @@ static place find_place(const void *address) {
         const gi_pool *pool = gi_address_pool(address);
         size_t size = gi_class_size(gi_word_class(value)), offset = (size_t)((const char *)address - pool->memory);
         found.in_pool = true;
-        found.kind = gi_word_kind(value);
+        found.size = size;
         found.start = pool->memory + offset / size * size;
         found.at_start = offset % size == 0 && offset / size < pool->carved;
     }
@@ -280,7 +347,7 @@ static bool find_around(const void *address, gi_debug_block *block) {
 /* Dies if `p`, which is no live block of the layer's domain, cannot be one from before the hooks either. */
 static __attribute__((noinline, cold)) void examine(const debug_layer *layer, const void *p, uint64_t word, bool frees,
                                                     const char *function) {
-    char api = calls_of(layer)->api;
+    char api = layer->api;
     gi_debug_block block = describe(p, word);
     if (state_of(word) == LIVE) {
         gi_debug_die_of_id(&block, api, function);
@@ -307,10 +374,9 @@ static void *enter(const debug_layer *layer, uint8_t *base, size_t size) {
     bool known = gi_ledger_put(&words, p, word);
     if (gi_unlikely(!known || (!is_small(word) && !gi_ledger_put(&details, p, size)))) {
         gi_ledger_take(&words, p);
-        layer->below.free(layer->below.ctx, base);
+        below_free(layer, base, size + GI_DEBUG_EXTRA);
         return NULL;
     }
-    write_pads(p, size, calls_of(layer)->api);
     return p;
 }
 
@@ -322,7 +388,7 @@ static bool check(const debug_layer *layer, const void *p, uint64_t word, size_t
         return false;
     }
     *size = size_of(p, word);
-    if (gi_unlikely(!pads_are_whole(p, *size, calls_of(layer)->api))) {
+    if (gi_unlikely(!pads_are_whole(p, *size, layer->api))) {
         gi_debug_block block = describe(p, word);
         gi_debug_die_of_pads(&block, function);
     }
@@ -335,7 +401,7 @@ static void leave(const debug_layer *layer, void *p, uint64_t word, size_t size,
     gi_ledger_put(&words, p, word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT);
     /* Where this fails for want of memory, who freed it is not known. */
     gi_ledger_put(&details, p, ((uintptr_t)gi_domain_caller & CALLER_MASK) | UNUSED);
-    memset(entry.block, GI_DEBUG_FREED, entry.size);
+    fill(entry.block, entry.size, GI_DEBUG_FREED);
     bool waits = gi_quarantine_takes(entry.size) &&
                  (layer->domain == PYMEM_DOMAIN_RAW ? push_raw(&entry) : push_own(&entry, function));
     if (!waits) {
@@ -347,34 +413,54 @@ static void leave(const debug_layer *layer, void *p, uint64_t word, size_t size,
 
 #define BYTES_MAX ((size_t)PY_SSIZE_T_MAX - GI_DEBUG_EXTRA)
 
-static void require(const debug_layer *layer, const char *function, size_t size, const void *block) {
-    if (layer->domain != PYMEM_DOMAIN_RAW) {
+static inline void require(const debug_layer *layer, const char *function, size_t size, const void *block) {
+    bool may = layer->domain == PYMEM_DOMAIN_RAW ||
+               (gi_cache_is_attached(gi_current_cache) && !gi_domain_lock_is_to_be_asked());
+    if (gi_unlikely(!may)) {
         gi_object_require_attached(kind_of(layer), function, size, block);
     }
 }
 
+/* A call of the raw domain for a large block of a layer above. */
+static inline bool is_nested(const debug_layer *layer) { return nested && layer->domain == PYMEM_DOMAIN_RAW; }
+
 static void *layer_malloc(void *ctx, size_t size) {
     const debug_layer *layer = ctx;
-    require(layer, calls_of(layer)->malloc, size, NULL);
-    uint8_t *base = size <= BYTES_MAX ? layer->below.malloc(layer->below.ctx, size + GI_DEBUG_EXTRA) : NULL;
-    void *p = base != NULL ? enter(layer, base, size) : NULL;
+    if (is_nested(layer)) {
+        return layer->below.malloc(layer->below.ctx, size);
+    }
+    require(layer, layer->calls->malloc, size, NULL);
+    uint8_t *base = size <= BYTES_MAX ? below_malloc(layer, size + GI_DEBUG_EXTRA) : NULL;
+    uint8_t *p = base != NULL ? enter(layer, base, size) : NULL;
     if (gi_likely(p != NULL)) {
-        memset(p, GI_DEBUG_NEW, size);
+        fill(p - 8, size + 16, GI_DEBUG_NEW); /* with what the pads then overwrite */
+        write_pads(p, size, layer->api);
     }
     return p;
 }
 
 static void *layer_calloc(void *ctx, size_t count, size_t size) {
     const debug_layer *layer = ctx;
+    if (is_nested(layer)) {
+        return layer->below.calloc(layer->below.ctx, count, size);
+    }
     size_t bytes = count * size; /* checked by who calls a table */
-    require(layer, calls_of(layer)->calloc, bytes, NULL);
-    uint8_t *base = bytes <= BYTES_MAX ? layer->below.calloc(layer->below.ctx, 1, bytes + GI_DEBUG_EXTRA) : NULL;
-    return base != NULL ? enter(layer, base, bytes) : NULL;
+    require(layer, layer->calls->calloc, bytes, NULL);
+    uint8_t *base = bytes <= BYTES_MAX ? below_calloc(layer, bytes + GI_DEBUG_EXTRA) : NULL;
+    uint8_t *p = base != NULL ? enter(layer, base, bytes) : NULL;
+    if (gi_likely(p != NULL)) {
+        write_pads(p, bytes, layer->api);
+    }
+    return p;
 }
 
 static void layer_free(void *ctx, void *p) {
     const debug_layer *layer = ctx;
-    const char *function = calls_of(layer)->free;
+    if (is_nested(layer)) {
+        layer->below.free(layer->below.ctx, p);
+        return;
+    }
+    const char *function = layer->calls->free;
     require(layer, function, SIZE_MAX, p);
     if (p == NULL) {
         return;
@@ -384,16 +470,18 @@ static void layer_free(void *ctx, void *p) {
     if (gi_likely(check(layer, p, word, &size, true, function))) {
         leave(layer, p, word, size, function);
     } else {
-        layer->below.free(layer->below.ctx, p);
+        free_old(layer, p);
     }
 }
 
-/* As the heap does (CPython's pymalloc_realloc): a block is not copied to save a quarter of it. */
+/* As the heap does (CPython's pymalloc_realloc): a block is not copied to save a quarter of it.  It may have all of a
+   pool's block if that begins with it: else an allocator between has some. */
 static bool stays(const void *p, size_t before, size_t size) {
-    const gi_page_word *word = gi_address_word(base_of(p));
-    uint32_t value = word != NULL ? gi_load_relaxed(word) : GI_WORD_NO_ARENA; /* relaxed: the block keeps its pool */
-    size_t room = gi_word_is_pool(value) ? gi_class_size(gi_word_class(value)) : before + GI_DEBUG_EXTRA;
-    return size + GI_DEBUG_EXTRA <= room && 4 * (size + GI_DEBUG_EXTRA) > 3 * room;
+    place at = find_place(base_of(p));
+    size_t room = at.in_pool && at.at_start ? at.size : before + GI_DEBUG_EXTRA;
+    size_t bytes = size + GI_DEBUG_EXTRA;
+    bool as_nested = (bytes > GI_SMALL_MAX) == (before + GI_DEBUG_EXTRA > GI_SMALL_MAX); /* enter_below() */
+    return bytes <= room && 4 * bytes > 3 * room && as_nested;
 }
 
 static void *resize_in_place(const debug_layer *layer, uint8_t *p, size_t before, size_t size) {
@@ -405,7 +493,7 @@ static void *resize_in_place(const debug_layer *layer, uint8_t *p, size_t before
     if (size < before) {
         memset(p + size + GI_DEBUG_BACK, GI_DEBUG_FREED, before - size);
     }
-    write_pads(p, size, calls_of(layer)->api);
+    write_pads(p, size, layer->api);
     if (size > before) {
         memset(p + before, GI_DEBUG_NEW, size - before);
     }
@@ -415,7 +503,10 @@ static void *resize_in_place(const debug_layer *layer, uint8_t *p, size_t before
 /* A block that moves is a new one, so that who goes on with the old pointer is found. */
 static void *layer_realloc(void *ctx, void *p, size_t size) {
     const debug_layer *layer = ctx;
-    const char *function = calls_of(layer)->realloc;
+    if (is_nested(layer)) {
+        return layer->below.realloc(layer->below.ctx, p, size);
+    }
+    const char *function = layer->calls->realloc;
     if (p == NULL) {
         require(layer, function, size, p);
         return layer_malloc(ctx, size);
@@ -424,7 +515,7 @@ static void *layer_realloc(void *ctx, void *p, size_t size) {
     size_t before;
     uint64_t word = gi_ledger_get(&words, p);
     if (gi_unlikely(!check(layer, p, word, &before, false, function))) {
-        return layer->below.realloc(layer->below.ctx, p, size);
+        return resize_old(layer, p, size);
     }
     if (stays(p, before, size)) {
         return resize_in_place(layer, p, before, size);
@@ -475,7 +566,8 @@ static debug_layer *find_layer_locked(PyMemAllocatorDomain domain, const PyMemAl
     }
     debug_layer *made = gi_os_meta_alloc(sizeof(debug_layer));
     if (made != NULL) {
-        *made = (debug_layer){*below, domain, layers};
+        const gi_call_names *calls = domain == PYMEM_DOMAIN_RAW ? &raw_calls : &gi_calls[domain - 1];
+        *made = (debug_layer){*below, domain, calls->api, calls, layers};
         layers = made;
     }
     return made;

@@ -2,11 +2,11 @@
 /*
  * debug_hooks.h [L5] - debug hooks: an allocator around another one that finds wrong use.
  *
- *   A block of N bytes, with CPython's layout and bytes (Objects/obmalloc.c, _PyMem_DebugRawAlloc), so that eyes and tools
- *   that know CPython's know ours:
+ *   A block of N bytes, with CPython's layout and bytes (Objects/obmalloc.c, _PyMem_DebugRawAlloc), so that eyes and
+ *   tools that know CPython's know ours:
  *
  *     p-16      p-8   p-7    p              p+N     p+N+8
- *      | N, big  | id | 7 pad | N bytes      | 8 pad |         id 'r' 'm' 'o'; pad 0xFD; new 0xCD; freed 0xDD, all of it
+ *      | N, big  | id | 7 pad | N bytes      | 8 pad |      id 'r' 'm' 'o'; pad 0xFD; new 0xCD; freed 0xDD, all of it
  *        endian
  *
  *   What is believed of a block is not in it, but in two ledgers (ledger.h), by the address p:
@@ -48,8 +48,8 @@ void gi_debug_check_size(PyMemAllocatorDomain domain, const void *block, size_t 
    none of theirs, and left as it is. */
 void *gi_debug_visit(void *block, size_t *size);
 
-/* Frees what waits in the quarantine of this thread's cache, which is attached, and in the raw one.  `function` is named if
-   a block turns out to have been written to. */
+/* Frees what waits in the quarantine of this thread's cache, which is attached, and in the raw one.  `function` is
+   named if a block turns out to have been written to. */
 void gi_debug_flush(gi_thread_cache *cache, const char *function);
 /* Blocks that wait in it, small and large. */
 void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *large);

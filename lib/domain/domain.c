@@ -25,9 +25,9 @@ static gi_atomic(const table *) installed[GI_DOMAINS];          /* atomic, order
 static const PyMemAllocatorEx *watchers; /* guarded by domain_mutex: one for each domain; NULL: none */
 __thread const void *gi_domain_caller;
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
-static table *tables;       /* guarded by domain_mutex */
-static bool ready;          /* guarded by domain_mutex */
-static bool lock_is_theirs; /* guarded by domain_mutex: a runtime's own lock is to be asked */
+static table *tables;                  /* guarded by domain_mutex */
+static bool ready;                     /* guarded by domain_mutex */
+static gi_atomic(bool) lock_is_theirs; /* relaxed: set before the first attach; a runtime's own lock is to be asked */
 
 /* --- default allocators, in the form of a table ----------------------------------------------- */
 
@@ -190,7 +190,7 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
    large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
    asked about. */
 static void set_open_locked(void) {
-    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !lock_is_theirs;
+    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !gi_load_relaxed(&lock_is_theirs);
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
         if (ready && is_default_locked(kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ)) {
             gi_object_open(kind, large);
@@ -268,10 +268,12 @@ void gi_domain_ready(void) {
 
 void gi_domain_lock_is_theirs(bool theirs) {
     gi_mutex_lock(&domain_mutex);
-    lock_is_theirs = theirs;
+    gi_store_relaxed(&lock_is_theirs, theirs);
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }
+
+bool gi_domain_lock_is_to_be_asked(void) { return gi_load_relaxed(&lock_is_theirs); }
 
 void gi_domain_before_fork(void) { gi_mutex_lock(&domain_mutex); }
 

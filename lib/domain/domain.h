@@ -68,6 +68,7 @@ void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocato
 void gi_domain_ready(void);
 /* Whether a runtime's own lock takes the place of ours: large blocks are then for the slow path, which asks it. */
 void gi_domain_lock_is_theirs(bool theirs);
+bool gi_domain_lock_is_to_be_asked(void);
 
 void gi_domain_before_fork(void);
 void gi_domain_after_fork(void);

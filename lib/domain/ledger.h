@@ -50,8 +50,8 @@ typedef struct gi_ledger {
     gi_ledger_shard shards[GI_LEDGER_SHARDS];
 } gi_ledger;
 
-/* Opens the ledger, which is zeroed, once the reservation is taken; again does nothing.  At most GI_LEDGERS_MAX are ever
-   opened.  Any thread. */
+/* Opens the ledger, which is zeroed, once the reservation is taken; again does nothing.  At most GI_LEDGERS_MAX are
+   ever opened.  Any thread. */
 enum { GI_LEDGERS_MAX = 4 };
 void gi_ledger_open(gi_ledger *ledger);
 

@@ -4,7 +4,7 @@
  *
  *   A ring of entries; each is a block, the bytes that must stay as they are, and who had it.  What leaves it is the
  *   caller's to check and to free.
- *   Owner   who has the quarantine: a thread cache, or who holds the mutex around it.  No locks, no atomics but counters.
+ *   Owner   who has the quarantine: a thread cache, or who holds the mutex around it.  No locks.
  */
 #ifndef GI_QUARANTINE_H
 #define GI_QUARANTINE_H
@@ -15,6 +15,7 @@
 
 #include "concurrency/atomic.h"
 #include "concurrency/check.h"
+#include "lib/arena/size_class.h"
 
 typedef struct gi_quarantined {
     void *block;
@@ -24,9 +25,9 @@ typedef struct gi_quarantined {
 
 typedef struct gi_quarantine {
     gi_quarantined *ring;
-    uint32_t capacity, first, count;
+    uint32_t mask, first; /* entries but one, a power of two; where the oldest is */
     size_t bytes;
-    gi_counter small, large; /* blocks in it, of pools and others; read by anyone */
+    gi_counter count, large; /* blocks in it; those above 512 bytes; read by anyone */
 } gi_quarantine;
 
 /* How many bytes each may hold; 0: none.  Set before there is any. */
@@ -38,10 +39,36 @@ gi_quarantine *gi_quarantine_new(void);
 /* Whether a block of `size` bytes may wait at all: larger ones would push out all others. */
 static inline bool gi_quarantine_takes(size_t size) { return size <= gi_quarantine_limit / 4; }
 
-/* The oldest entry leaves, if there must be room for `size` bytes more; with SIZE_MAX in any case.  False: there is room
-   (or it is empty). */
-bool gi_quarantine_pop(gi_quarantine *quarantine, size_t size, gi_quarantined *out);
+/* The oldest entry leaves, if there must be room for `size` bytes more; with SIZE_MAX in any case.  False: there is
+   room, or it is empty. */
+static inline bool gi_quarantine_pop(gi_quarantine *quarantine, size_t size, gi_quarantined *out) {
+    uint64_t count = gi_load_relaxed(&quarantine->count); /* relaxed: the owner's own */
+    bool room = size != SIZE_MAX && count <= quarantine->mask && quarantine->bytes + size <= gi_quarantine_limit;
+    if (gi_unlikely(room || count == 0)) {
+        return false;
+    }
+    *out = quarantine->ring[quarantine->first];
+    /* A block that has been left alone for a while is fetched before its turn. */
+    __builtin_prefetch(quarantine->ring[(quarantine->first + 4) & quarantine->mask].block, 1);
+    quarantine->first = (quarantine->first + 1) & quarantine->mask;
+    quarantine->bytes -= out->size;
+    gi_counter_sub(&quarantine->count, 1);
+    if (gi_unlikely(out->size > GI_SMALL_MAX)) {
+        gi_counter_sub(&quarantine->large, 1);
+    }
+    return true;
+}
+
 /* There is room for it. */
-void gi_quarantine_push(gi_quarantine *quarantine, const gi_quarantined *entry);
+static inline void gi_quarantine_push(gi_quarantine *quarantine, const gi_quarantined *entry) {
+    uint64_t count = gi_load_relaxed(&quarantine->count); /* relaxed: the owner's own */
+    gi_assert(count <= quarantine->mask);
+    quarantine->ring[(quarantine->first + (uint32_t)count) & quarantine->mask] = *entry;
+    quarantine->bytes += entry->size;
+    gi_counter_add(&quarantine->count, 1);
+    if (gi_unlikely(entry->size > GI_SMALL_MAX)) {
+        gi_counter_add(&quarantine->large, 1);
+    }
+}
 
 #endif /* GI_QUARANTINE_H */

@@ -28,6 +28,9 @@ static void blot(char *from, int (*is_part)(int)) {
 
 static void normalise(char *text) {
     for (char *at = strstr(text, "0x"); at != NULL; at = strstr(at + 1, "0x")) {
+        if (strspn(at + 2, "0123456789abcdef") <= 2) {
+            continue; /* a byte */
+        }
         memmove(at, at + 2, strlen(at + 2) + 1);
         blot(at, isxdigit);
     }

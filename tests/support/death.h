@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * death.h - tests whose body must end its process with an exact text.
- *   The whole of stderr is compared, after what differs from run to run has become an X: each hexadecimal number
- *   that starts with 0x, and the number after the word "thread" that a fact line starts with.
+ *   The whole of stderr is compared, after what differs from run to run has become an X: each hexadecimal number that
+ *   starts with 0x and has more than two digits, and the number after the word "thread" that a fact line starts with.
  */
 #ifndef TESTS_SUPPORT_DEATH_H
 #define TESTS_SUPPORT_DEATH_H
