@@ -26,6 +26,7 @@
     X(GI_RANK_ADDRESS_MAP, "address map")   /* windows for arenas from a hook */        \
     X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                       \
     X(GI_RANK_QUARANTINE, "quarantine")     /* freed raw blocks */                      \
+    X(GI_RANK_SPARES, "spares")             /* spare quarantines */                     \
     X(GI_RANK_OS, "os memory")              /* the reservation */                       \
     X(GI_RANK_RCU, "rcu")                   /* liburcu's registry, around fork */       \
     X(GI_RANK_LEDGERS, "ledgers")           /* opening one */                           \

@@ -277,16 +277,44 @@ typedef struct purge {
     const gi_thread_cache *mine;
     const gi_heap_group *group; /* of which the caches are the caller's to claim */
     gi_pool *emptied;
+    struct gi_quarantine *quarantines; /* of debug hooks */
 } purge;
 
-static void flush_idle(gi_thread_cache *cache, void *arg) {
-    purge *work = arg;
+/* Whether the caller may claim a cache of the group. */
+static bool may_flush(const purge *work, gi_thread_cache *cache) {
     const PyThreadState *state = gi_runtime_state_of(cache);
     /* Under a runtime's own lock a thread stays attached without it; what it does wrong then must not meet this. */
     bool sticky = gi_runtime_has_outer_lock() && gi_thread_status(&state->thread) != GI_DETACHED;
-    if (cache->own.group == work->group && cache != work->mine && !sticky) {
+    return cache->own.group == work->group && cache != work->mine && !sticky;
+}
+
+static void take_quarantine(gi_thread_cache *cache, void *arg) {
+    purge *work = arg;
+    if (may_flush(work, cache) && gi_cache_claim(cache)) {
+        work->quarantines = gi_debug_take(cache, work->quarantines);
+        gi_cache_release_claim(cache);
+    }
+}
+
+static void flush_idle(gi_thread_cache *cache, void *arg) {
+    purge *work = arg;
+    if (may_flush(work, cache)) {
         gi_cache_flush_idle(cache, &work->emptied, "gilloc_purge");
     }
+}
+
+/* With debug hooks: what waits in the quarantines of this interpreter's detached threads, and in this thread's. */
+static void purge_quarantines(PyThreadState *state) {
+    purge work = {.mine = &state->cache, .group = state->cache.own.group};
+    bool taken = false;
+    if (gi_runtime_begin_claims()) {
+        if (gi_runtime_may_claim(state->interpreter, &taken)) {
+            gi_cache_for_each(take_quarantine, &work);
+        }
+        gi_runtime_end_claims();
+    }
+    gi_debug_free_all(work.quarantines, "gilloc_purge");
+    gi_debug_flush(&state->cache, "gilloc_purge");
 }
 
 size_t gilloc_purge(void) {
@@ -294,7 +322,7 @@ size_t gilloc_purge(void) {
     uint64_t before = gi_load_relaxed(&gi_arena_stats_now.bytes_to_system); /* relaxed: a statistic */
     PyThreadState *state = gi_runtime_current();
     if (state != NULL && (!gi_runtime_has_outer_lock() || gi_runtime_outer_held())) {
-        gi_debug_flush(&state->cache, "gilloc_purge");
+        purge_quarantines(state);
         gi_cache_flush(&state->cache, "gilloc_purge");
         gi_cache_flush_stash(&state->cache, "gilloc_purge");
     }

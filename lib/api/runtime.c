@@ -131,14 +131,17 @@ void gi_runtime_wait_and_reclaim(PyThreadState *state) {
 }
 
 /* For a cache that is no thread's: it becomes this thread's for the time in which its batch, and what its group has,
-   is freed. */
-static void act_for(gi_thread_cache *cache, bool wait) {
+   is freed; what is `quarantined` by debug hooks there, too. */
+static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
     gi_thread_cache *mine = gi_current_cache;
     bool free_threaded = gi_world_is_free();
     if (cache != mine) {
         gi_cache_attach(cache, free_threaded);
     }
     reclaim(gi_runtime_state_of(cache), wait);
+    if (quarantined) {
+        gi_debug_flush(cache, "PyInterpreterState_Clear");
+    }
     if (cache != mine) {
         gi_cache_detach(cache, free_threaded, "reclaim");
         gi_current_cache = mine;
@@ -148,8 +151,9 @@ static void act_for(gi_thread_cache *cache, bool wait) {
 static void reclaim_in_stopped_world(gi_thread_cache *cache, void *arg) {
     const gi_heap_group *group = cache->own.group, *only = arg;
     bool any = cache->retired.chunks != NULL || gi_load_relaxed(&group->waiting) != 0; /* relaxed: a statistic */
-    if (any && !cache->own.lost && (only == NULL || only == group)) {
-        act_for(cache, false);
+    bool quarantined = only != NULL && cache->quarantine != NULL;
+    if ((any || quarantined) && !cache->own.lost && (only == NULL || only == group)) {
+        act_for(cache, false, quarantined);
     }
 }
 

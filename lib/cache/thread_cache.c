@@ -615,6 +615,10 @@ static void stash_bins(gi_thread_cache *cache) {
     gi_mutex_unlock(&shared->mutex);
 }
 
+bool gi_cache_claim(gi_thread_cache *cache) { return !cache->own.lost && gi_heap_claim(&cache->own); }
+
+void gi_cache_release_claim(gi_thread_cache *cache) { gi_heap_release_claim(&cache->own); }
+
 void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function) {
     if (!cache->own.lost && gi_heap_claim(&cache->own)) {
         cache->claiming = true;

@@ -162,6 +162,10 @@ bool gi_cache_any_stashed(const gi_stash *stash);
    holds the lock.  Pools that became empty are put in front of *emptied, for gi_heap_release_pools(). */
 void gi_cache_flush_idle(gi_thread_cache *cache, gi_pool **emptied, const char *function);
 
+/* Claims the cache of another, detached thread, as gi_cache_flush_idle() does; false if it cannot be. */
+bool gi_cache_claim(gi_thread_cache *cache);
+void gi_cache_release_claim(gi_thread_cache *cache);
+
 /* At a safepoint: upkeep with bounded work. */
 void gi_cache_safepoint(gi_thread_cache *cache, const char *function);
 

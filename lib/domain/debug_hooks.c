@@ -14,6 +14,7 @@
 #include "lib/domain/domain.h"
 #include "lib/domain/ledger.h"
 #include "lib/domain/quarantine.h"
+#include "lib/os/address_kind.h"
 #include "lib/os/os_memory.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
@@ -266,6 +267,28 @@ static bool push_own(const gi_quarantined *entry, const char *function) {
     return true;
 }
 
+gi_quarantine *gi_debug_take(gi_thread_cache *cache, gi_quarantine *others) {
+    gi_quarantine *quarantine = cache->quarantine;
+    if (quarantine == NULL || gi_load_relaxed(&quarantine->count) == 0) { /* relaxed: the caller's own */
+        return others;
+    }
+    cache->quarantine = NULL;
+    quarantine->next = others;
+    return quarantine;
+}
+
+void gi_debug_free_all(gi_quarantine *quarantines, const char *function) {
+    while (quarantines != NULL) {
+        gi_quarantine *next = quarantines->next;
+        gi_quarantined out;
+        while (gi_quarantine_pop(quarantines, SIZE_MAX, &out)) {
+            release(&out, function);
+        }
+        gi_quarantine_spare(quarantines);
+        quarantines = next;
+    }
+}
+
 void gi_debug_flush(gi_thread_cache *cache, const char *function) {
     gi_quarantine *quarantine = cache->quarantine;
     gi_quarantined out;
@@ -344,6 +367,14 @@ static bool find_around(const void *address, gi_debug_block *block) {
     return block->live && work.address < work.found + block->size + GI_DEBUG_BACK;
 }
 
+/* Whether the system's allocator, or another one below, may have given an address from before the hooks. */
+static bool may_be_heap(const void *address) {
+    char words_of_kind[GI_ADDRESS_KIND_SIZE];
+    const char *kind = gi_address_kind(address, words_of_kind, sizeof(words_of_kind));
+    return strcmp(kind, "in the C library's heap") == 0 || strcmp(kind, "in anonymous memory") == 0 ||
+           strcmp(kind, "at a place that the system does not tell") == 0;
+}
+
 /* Dies if `p`, which is no live block of the layer's domain, cannot be one from before the hooks either. */
 static __attribute__((noinline, cold)) void examine(const debug_layer *layer, const void *p, uint64_t word, bool frees,
                                                     const char *function) {
@@ -359,7 +390,8 @@ static __attribute__((noinline, cold)) void examine(const debug_layer *layer, co
     bool all = knows_all[layer->domain];
     place at = find_place(p);
     bool inside = at.in_pool ? find_block(at.start, all, &block) : find_around(p, &block);
-    bool from_before = at.in_pool ? at.at_start && !inside && !all : gi_address_word(p) == NULL && !all && !inside;
+    bool from_before =
+        at.in_pool ? at.at_start && !inside && !all : gi_address_word(p) == NULL && !all && !inside && may_be_heap(p);
     if (!from_before) {
         gi_debug_die_of_pointer(p, api, inside ? &block : NULL, function);
     }
@@ -613,6 +645,12 @@ void gi_debug_before_fork(void) { gi_mutex_lock(&hooks_mutex); }
 
 void gi_debug_after_fork(void) { gi_mutex_unlock(&hooks_mutex); }
 
-void gi_debug_quarantine_before_fork(void) { gi_mutex_lock(&quarantine_mutex); }
+void gi_debug_quarantine_before_fork(void) {
+    gi_mutex_lock(&quarantine_mutex);
+    gi_quarantine_before_fork();
+}
 
-void gi_debug_quarantine_after_fork(void) { gi_mutex_unlock(&quarantine_mutex); }
+void gi_debug_quarantine_after_fork(void) {
+    gi_quarantine_after_fork();
+    gi_mutex_unlock(&quarantine_mutex);
+}

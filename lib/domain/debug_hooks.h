@@ -51,6 +51,10 @@ void *gi_debug_visit(void *block, size_t *size);
 /* Frees what waits in the quarantine of this thread's cache, which is attached, and in the raw one.  `function` is
    named if a block turns out to have been written to. */
 void gi_debug_flush(gi_thread_cache *cache, const char *function);
+/* For the cache of another thread, of the same interpreter, that the caller has claimed: what waits there is put before
+   `others` and returned; and is freed when the claim is over, by an attached thread. */
+struct gi_quarantine *gi_debug_take(gi_thread_cache *cache, struct gi_quarantine *others);
+void gi_debug_free_all(struct gi_quarantine *quarantines, const char *function);
 /* Blocks that wait in it, small and large. */
 void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *large);
 

@@ -4,7 +4,8 @@
  *
  *   A ring of entries; each is a block, the bytes that must stay as they are, and who had it.  What leaves it is the
  *   caller's to check and to free.
- *   Owner   who has the quarantine: a thread cache, or who holds the mutex around it.  No locks.
+ *   Owner   who has the quarantine: a thread cache, or who holds the mutex around it.
+ *   Locks   one for the spare ones (GI_RANK_SPARES).
  */
 #ifndef GI_QUARANTINE_H
 #define GI_QUARANTINE_H
@@ -27,14 +28,17 @@ typedef struct gi_quarantine {
     gi_quarantined *ring;
     uint32_t mask, first; /* entries but one, a power of two; where the oldest is */
     size_t bytes;
-    gi_counter count, large; /* blocks in it; those above 512 bytes; read by anyone */
+    gi_counter count, large;    /* blocks in it; those above 512 bytes; read by anyone */
+    struct gi_quarantine *next; /* of the spare ones */
 } gi_quarantine;
 
 /* How many bytes each may hold; 0: none.  Set before there is any. */
 extern size_t gi_quarantine_limit GI_INTERNAL;
 
-/* A new, empty one; NULL when memory is out.  It is never given back. */
+/* A new, empty one, or a spare one; NULL when memory is out.  Any thread. */
 gi_quarantine *gi_quarantine_new(void);
+/* An empty one becomes spare. */
+void gi_quarantine_spare(gi_quarantine *quarantine);
 
 /* Whether a block of `size` bytes may wait at all: larger ones would push out all others. */
 static inline bool gi_quarantine_takes(size_t size) { return size <= gi_quarantine_limit / 4; }
@@ -70,5 +74,8 @@ static inline void gi_quarantine_push(gi_quarantine *quarantine, const gi_quaran
         gi_counter_add(&quarantine->large, 1);
     }
 }
+
+void gi_quarantine_before_fork(void);
+void gi_quarantine_after_fork(void);
 
 #endif /* GI_QUARANTINE_H */
