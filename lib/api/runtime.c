@@ -315,7 +315,7 @@ static void leave_retired(PyThreadState *state, bool detached) {
     gi_heap_group *group = state->cache.own.group;
     gi_retired_leave(&state->cache.retired, group);
     if (gi_retired_is_due(group) && detached && gi_world_is_free()) {
-        act_for(&state->cache, true);
+        act_for(&state->cache, true, false);
         gi_retired_leave(&state->cache.retired, group); /* what hooks have retired meanwhile */
     }
 }

@@ -6,19 +6,24 @@
  */
 #include "lib/domain/ledger.h"
 
-#include <stdlib.h>
-
 #include "concurrency/check.h"
 #include "lib/arena/pool.h"
 #include "lib/os/os_memory.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
-/* uthash: memory comes from the system's allocator, past every hook; when it is out, an entry is not added. */
+/* The table's memory is mapped, and so apart from that of programs: an overrun that is to be reported has not damaged
+   what it is reported by.  uthash's own arrays are a mapping each; when memory is out, an entry is not added.  It gives
+   up its arrays with the last entry: so each table has one more, of no address. */
+#define uthash_malloc(size) gi_os_map(size)
+#define uthash_free(memory, size) gi_os_unmap(memory, size)
 #define HASH_NONFATAL_OOM 1
 #define HASH_FUNCTION(key, length, hash) hash = hash_of(*(const uintptr_t *)(key))
 #define HASH_KEYCMP(a, b, length) (*(const uintptr_t *)(a) != *(const uintptr_t *)(b))
 #include <uthash.h>
+
+/* Entries come in chunks of this many bytes, which are never given back. */
+#define CHUNK_SIZE ((size_t)16 << 10)
 
 typedef struct gi_ledger_entry {
     uintptr_t address; /* the key */
@@ -51,8 +56,32 @@ static gi_ledger_entry *find_locked(const gi_ledger_shard *shard, const void *ad
     return entry;
 }
 
+/* A spare entry, or one of a new chunk; NULL when memory is out. */
+static gi_ledger_entry *take_spare_locked(gi_ledger_shard *shard) {
+    if (shard->spare == NULL) {
+        gi_ledger_entry *chunk = gi_os_map(CHUNK_SIZE);
+        for (size_t i = 0; chunk != NULL && i < CHUNK_SIZE / sizeof(*chunk); i++) {
+            chunk[i].hh.next = shard->spare;
+            shard->spare = &chunk[i];
+        }
+    }
+    gi_ledger_entry *entry = shard->spare;
+    if (entry != NULL) {
+        shard->spare = entry->hh.next;
+    }
+    return entry;
+}
+
+static void put_spare_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
+    entry->hh.next = shard->spare;
+    shard->spare = entry;
+}
+
 static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t value) {
-    gi_ledger_entry *entry = malloc(sizeof(*entry));
+    if (shard->table == NULL && address != NULL && !add_locked(shard, NULL, 0)) {
+        return false;
+    }
+    gi_ledger_entry *entry = take_spare_locked(shard);
     if (entry == NULL) {
         return false;
     }
@@ -61,7 +90,7 @@ static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t val
     HASH_ADD(hh, shard->table, address, sizeof(entry->address), entry);
     bool added = entry->hh.tbl != NULL;
     if (!added) {
-        free(entry);
+        put_spare_locked(shard, entry);
     }
     return added;
 }
@@ -91,7 +120,7 @@ uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address) {
 
 static void remove_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
     HASH_DELETE(hh, shard->table, entry);
-    free(entry);
+    put_spare_locked(shard, entry);
 }
 
 uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address) {
@@ -135,7 +164,9 @@ void gi_ledger_each(gi_ledger *ledger, void (*visit)(const void *address, uint64
         gi_ledger_shard *shard = &ledger->shards[i];
         gi_mutex_lock(&shard->mutex);
         for (const gi_ledger_entry *entry = shard->table; entry != NULL; entry = entry->hh.next) {
-            visit((const void *)entry->address, entry->value, arg);
+            if (entry->address != 0) {
+                visit((const void *)entry->address, entry->value, arg);
+            }
         }
         gi_mutex_unlock(&shard->mutex);
     }
@@ -159,7 +190,9 @@ void gi_ledger_clear(gi_ledger *ledger) {
         gi_mutex_lock(&shard->mutex);
         for (gi_ledger_entry *entry = shard->table, *next; entry != NULL; entry = next) {
             next = entry->hh.next;
-            remove_locked(shard, entry);
+            if (entry->address != 0) {
+                remove_locked(shard, entry);
+            }
         }
         gi_mutex_unlock(&shard->mutex);
     }
@@ -170,7 +203,7 @@ uint64_t gi_ledger_entries(gi_ledger *ledger) {
     for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
         gi_ledger_shard *shard = &ledger->shards[i];
         gi_mutex_lock(&shard->mutex);
-        sum += HASH_COUNT(shard->table);
+        sum += shard->table != NULL ? HASH_COUNT(shard->table) - 1 : 0;
         gi_mutex_unlock(&shard->mutex);
     }
     return sum;

@@ -18,8 +18,7 @@
  *   thread cannot wait, and starts threads to resize.
  *
  *   Owner   who has the ledger; it is constant once open, and never closed.
- *   Locks   each shard's (GI_RANK_LEDGER), one for opening (GI_RANK_LEDGERS); under them only the system's allocator is
- *           called.
+ *   Locks   each shard's (GI_RANK_LEDGER), one for opening (GI_RANK_LEDGERS); under them only the system is called.
  *   Orders  words of the shadow are relaxed: who frees a block got it from who allocated it.  ledger: what a ledger is
  *           made of is seen by who sees it open.
  */
@@ -42,6 +41,7 @@ typedef gi_atomic(uint64_t) gi_ledger_word; /* relaxed: see above */
 typedef struct gi_ledger_shard {
     _Alignas(GI_CACHE_LINE) gi_mutex mutex;
     struct gi_ledger_entry *table; /* guarded by mutex; NULL: empty */
+    struct gi_ledger_entry *spare; /* guarded by mutex: linked by hh.next */
 } gi_ledger_shard;
 
 typedef struct gi_ledger {
