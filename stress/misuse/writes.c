@@ -152,7 +152,7 @@ enum act_end act_link_inside(struct act *act) { return link_to(act, act->neighbo
 
 #define GILLOC_POOL 16384         /* both have pools of this size, at multiples of it */
 #define MIMALLOC_SEGMENT 33554432 /* whose head describes its pages */
-#define DESCRIPTOR 64             /* bytes that are overwritten */
+#define DESCRIPTOR 48             /* bytes that are overwritten */
 #define SEARCHED 33554432         /* bytes of each mapping */
 
 /* How gilloc's descriptor of a pool begins (lib/arena/pool.h). */
