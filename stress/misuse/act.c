@@ -91,7 +91,7 @@ void act_free_sized(const struct act *act, void *block, size_t size) {
 size_t act_usable_size(const struct act *act, const void *block) {
     if (is_of("gilloc")) return SUBJECT(gilloc_usable_size)(act_python_domain(act->domain), block);
     const char *name = is_of("mimalloc") ? "mi_usable_size" : "malloc_usable_size";
-    return ((size_t (*)(const void *))act_function(name))(block);
+    return ((size_t(*)(const void *))act_function(name))(block);
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */

@@ -37,7 +37,8 @@ enum act_end {
     ACT_WRONG, /* the answer is a wrong one */
 };
 
-#define ACT_BODY(identifier, name, group, axes, needs, environment, text) enum act_end act_##identifier(struct act *act);
+#define ACT_BODY(identifier, name, group, axes, needs, environment, text) \
+    enum act_end act_##identifier(struct act *act);
 KINDS(ACT_BODY)
 
 /* The library's function of that name, with gilloc's type of it. */
@@ -69,7 +70,7 @@ void act_purge(void);
 void act_free_sized(const struct act *act, void *block, size_t size);
 size_t act_usable_size(const struct act *act, const void *block);
 
-/* Runs `body` in a thread that is attached, while this one is not; or in one that was never attached beside this one. */
+/* Runs `body` in a thread that is attached, while this one is not; or in one that was never attached, beside this. */
 void act_elsewhere(void (*body)(struct act *act, void *argument), struct act *act, void *argument);
 void act_stranger(void (*body)(struct act *act, void *argument), struct act *act, void *argument);
 

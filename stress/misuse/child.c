@@ -6,6 +6,9 @@
  *   Locks   none.
  * It links no allocator, and says what came of it by verdict.h, if it lives to.
  */
+#define _GNU_SOURCE /* RTLD_DEFAULT */
+
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,8 +65,21 @@ static void limit_process(void) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would read the result */
 }
 
+/* The C library's, as programs are linked to it: dlsym() does not find what libc_malloc_debug.so.0 puts before it. */
+static void load_linked(void) {
+    for (int i = 0; i < DOMAINS; i++) {
+        allocator.domains[i] = (struct allocator_family){malloc, calloc, realloc, free};
+    }
+    allocator.handle = RTLD_DEFAULT;
+    act_family = "glibc";
+}
+
 static void load(const char *loader, const char *library) {
     char error[1024];
+    if (strcmp(loader, "linked") == 0) {
+        load_linked();
+        return;
+    }
     if (strncmp(loader, "planted-", strlen("planted-")) == 0) {
         if (!planted_load(loader)) verdict_end(VERDICT_BROKEN, "no such allocator: %s", loader);
         act_family = "planted";
@@ -87,8 +103,8 @@ static size_t find_kind(const char *name) {
 }
 
 static void make_neighbours(struct act *act) {
-    act->neighbours = mmap(NULL, NEIGHBOURS * sizeof *act->neighbours, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    act->neighbours =
+        mmap(NULL, NEIGHBOURS * sizeof *act->neighbours, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (act->neighbours == MAP_FAILED) verdict_end(VERDICT_BROKEN, "no memory");
     for (size_t i = 0; i < NEIGHBOURS; i++) {
         act->neighbours[i] = act_malloc(act);

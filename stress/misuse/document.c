@@ -102,9 +102,9 @@ static json_t *json_counts(const struct document *document, size_t column) {
     json_t *all = json_object();
     for (int counting = 0; counting < COUNTINGS; counting++) {
         json_t *counted = json_object();
-#define COUNT(name, letter, text)                                                                   \
-    if (letter != LETTER_NOT_APPLICABLE) {                                                          \
-        json_object_set_new(counted, (char[]){letter, '\0'},                                        \
+#define COUNT(name, letter, text)                                                                          \
+    if (letter != LETTER_NOT_APPLICABLE) {                                                                 \
+        json_object_set_new(counted, (char[]){letter, '\0'},                                               \
                             json_integer((json_int_t)document_count(document, column, counting, letter))); \
     }
         LETTERS(COUNT)

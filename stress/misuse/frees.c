@@ -192,9 +192,7 @@ enum act_end act_free_foreign(struct act *act) {
 }
 
 /* A block like the victim, of another domain. */
-static char *of_another_domain(struct act *act) {
-    return block_malloc(act_other_domain(act), act->size);
-}
+static char *of_another_domain(struct act *act) { return block_malloc(act_other_domain(act), act->size); }
 
 enum act_end act_free_other_domain(struct act *act) {
     act_free(act, of_another_domain(act));

@@ -44,9 +44,7 @@ static void install(const struct act *act) {
     SUBJECT(PyMem_SetAllocator)(act_python_domain(act->domain), &headed);
 }
 
-static void remove_hook(const struct act *act) {
-    SUBJECT(PyMem_SetAllocator)(act_python_domain(act->domain), &inner);
-}
+static void remove_hook(const struct act *act) { SUBJECT(PyMem_SetAllocator)(act_python_domain(act->domain), &inner); }
 
 /* The block that is freed is the hook's, 16 bytes into the allocator's. */
 enum act_end act_hook_removed(struct act *act) {

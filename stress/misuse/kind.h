@@ -11,13 +11,13 @@
 
 /* What a contender has: bits. */
 enum {
-    HAS_DOMAINS = 1,     /* CPython's interface: domains, thread states, hooks, an arena allocator */
-    HAS_OWN_HEAP = 2,    /* blocks that are not the C library's */
-    HAS_PURGE = 4,       /* a call that gives free memory back to the system */
-    HAS_SIZED = 8,       /* a free that is told the size */
+    HAS_DOMAINS = 1,      /* CPython's interface: domains, thread states, hooks, an arena allocator */
+    HAS_OWN_HEAP = 2,     /* blocks that are not the C library's */
+    HAS_PURGE = 4,        /* a call that gives free memory back to the system */
+    HAS_SIZED = 8,        /* a free that is told the size */
     HAS_USABLE_SIZE = 16, /* a call that tells it */
-    HAS_DESCRIPTOR = 32, /* memory that describes small blocks, apart from them, and that this program can find */
-    IS_OURS = 64,        /* what gilloc alone has */
+    HAS_DESCRIPTOR = 32,  /* memory that describes small blocks, apart from them, and that this program can find */
+    IS_OURS = 64,         /* what gilloc alone has */
 };
 
 /* Which cases a kind has: one for each domain and size that it is about. */
@@ -108,8 +108,7 @@ enum axes {
     K(link_inside, "link-inside", "corruption", BLOCKS, 0, NULL, "it becomes an address inside a live block")          \
     K(descriptor_zeroed, "descriptor-zeroed", "corruption", PRIVATE_ONLY, HAS_DESCRIPTOR, NULL,                        \
       "what describes a small block's pool is overwritten with 0")                                                     \
-    K(descriptor_filled, "descriptor-filled", "corruption", PRIVATE_ONLY, HAS_DESCRIPTOR, NULL,                        \
-      "the same with 0xff")                                                                                            \
+    K(descriptor_filled, "descriptor-filled", "corruption", PRIVATE_ONLY, HAS_DESCRIPTOR, NULL, "the same with 0xff")  \
     K(detached_malloc, "detached-malloc", "without the lock", PRIVATE_BLOCKS, HAS_DOMAINS, NULL,                       \
       "malloc after PyEval_SaveThread()")                                                                              \
     K(detached_calloc, "detached-calloc", "without the lock", PRIVATE_BLOCKS, HAS_DOMAINS, NULL, "calloc")             \
@@ -179,8 +178,7 @@ enum axes {
       "a hook that puts a header before blocks goes while one is alive")                                               \
     K(hook_late, "hook-late", "hooks", BLOCKS, HAS_DOMAINS, NULL, "such a hook comes while a block is alive")          \
     K(hook_null, "hook-null", "hooks", DOMAINS_ONLY, HAS_DOMAINS, NULL, "a hook whose malloc is NULL")                 \
-    K(debug_late, "debug-late", "hooks", BLOCKS, HAS_DOMAINS, NULL,                                                    \
-      "PyMem_SetupDebugHooks() while blocks are alive")                                                                \
+    K(debug_late, "debug-late", "hooks", BLOCKS, HAS_DOMAINS, NULL, "PyMem_SetupDebugHooks() while blocks are alive")  \
     K(arena_refused, "arena-refused", "arenas", ONCE, HAS_DOMAINS, NULL, "the arena hook returns NULL: works")         \
     K(arena_misaligned, "arena-misaligned", "arenas", ONCE, HAS_DOMAINS, NULL, "it returns odd addresses: works")      \
     K(arena_twice, "arena-twice", "arenas", ONCE, HAS_DOMAINS, NULL, "it returns the same memory again")               \
@@ -207,7 +205,7 @@ struct kind {
     const char *name;
     const char *group;
     enum axes axes;
-    unsigned needs; /* bits of HAS_ and IS_ */
+    unsigned needs;          /* bits of HAS_ and IS_ */
     const char *environment; /* "NAME=value", set for the case; or NULL */
     const char *text;
 };

@@ -14,6 +14,7 @@
 
 #include "stress/json_file.h"
 #include "stress/misuse/document.h"
+#include "stress/misuse/page.h"
 #include "stress/misuse/report.h"
 #include "stress/misuse/settings.h"
 #include "stress/misuse/trial.h"
@@ -92,7 +93,6 @@ static int try_all(struct document *document) {
         report_one(document, k);
     }
     if (document->settings->output == OUTPUT_TABLE) report_counts(stdout, document);
-    if (document->settings->output == OUTPUT_DOCUMENT) report_document(stdout, document);
     return good ? EXIT_TRIED : EXIT_INCOMPLETE;
 }
 
@@ -133,6 +133,9 @@ static int run(const struct settings *settings, FILE *json, char *error, size_t 
         json_t *all = document_json(document);
         if (json_file_close(json, settings->json, all, error, error_size) != 0) status = unusable(error);
         json_decref(all);
+    }
+    if (settings->document != NULL && page_update(settings->document, document, error, error_size) != 0) {
+        status = unusable(error);
     }
     document_free(document);
     return status;

@@ -71,8 +71,8 @@ bool planted_load(const char *name) {
         family.calloc = dirty_calloc;
     } else if (strcmp(name, "planted-sound") != 0) {
         family.malloc = faulty_malloc;
-        fault = strcmp(name, "planted-crashing") == 0  ? crash
-                : strcmp(name, "planted-hanging") == 0 ? hang
+        fault = strcmp(name, "planted-crashing") == 0   ? crash
+                : strcmp(name, "planted-hanging") == 0  ? hang
                 : strcmp(name, "planted-wordless") == 0 ? abort
                                                         : NULL;
         if (fault == NULL) return false;

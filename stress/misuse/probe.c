@@ -13,11 +13,11 @@
 
 #include "stress/misuse/verdict.h"
 
-#define LIVE_MAX 4096    /* blocks in the map */
-#define LIVE_AIM 1800    /* about as many are kept alive */
-#define FIRST_BATCH 64   /* blocks like the victim that are taken at once */
-#define LARGEST 4000     /* bytes of a block */
-#define ALIGNMENT 16     /* of blocks that have as many bytes; half of it, of smaller ones */
+#define LIVE_MAX 4096  /* blocks in the map */
+#define LIVE_AIM 1800  /* about as many are kept alive */
+#define FIRST_BATCH 64 /* blocks like the victim that are taken at once */
+#define LARGEST 4000   /* bytes of a block */
+#define ALIGNMENT 16   /* of blocks that have as many bytes; half of it, of smaller ones */
 
 struct live {
     unsigned char *from;
@@ -62,8 +62,10 @@ static size_t find(const void *from) {
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (map[middle].from + map[middle].size <= (const unsigned char *)from) low = middle + 1;
-        else high = middle;
+        if (map[middle].from + map[middle].size <= (const unsigned char *)from)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -72,9 +74,10 @@ static void insert(unsigned domain, void *block, size_t size) {
     size_t at = find(block);
     if (count == LIVE_MAX) verdict_end(VERDICT_BROKEN, "the map is full");
     if (at < count && map[at].from < (unsigned char *)block + size) {
-        verdict_end(VERDICT_SILENT, map[at].domain == DOMAINS
-                                        ? "%zu bytes were handed out over memory of the program that is no block"
-                                        : "%zu bytes were handed out over a live block", size);
+        verdict_end(VERDICT_SILENT,
+                    map[at].domain == DOMAINS ? "%zu bytes were handed out over memory of the program that is no block"
+                                              : "%zu bytes were handed out over a live block",
+                    size);
     }
     memmove(&map[at + 1], &map[at], (count++ - at) * sizeof *map);
     map[at] = (struct live){block, (uint32_t)size, (uint8_t)domain, 0};
@@ -158,8 +161,10 @@ static void allocate_any(enum allocator_domain domain, size_t size) {
 void probe_run(enum allocator_domain domain, size_t size, uint64_t operations) {
     for (size_t i = 0; i < FIRST_BATCH; i++) allocate(domain, size);
     for (uint64_t i = FIRST_BATCH; i < operations; i++) {
-        if (count > 0 && next_random() % (2 * LIVE_AIM) < count) release_one();
-        else allocate_any(domain, size);
+        if (count > 0 && next_random() % (2 * LIVE_AIM) < count)
+            release_one();
+        else
+            allocate_any(domain, size);
         safepoint_at(i);
     }
     release_all();

@@ -209,6 +209,7 @@ void report_document(FILE *out, const struct document *document) {
 
 void report_kinds(FILE *out, const struct settings *settings) {
     for (size_t k = 0; k < kind_count; k++) {
-        if (settings->kinds[k]) fprintf(out, "%-*s  %s: %s\n", NAME_WIDTH, kinds[k].name, kinds[k].group, kinds[k].text);
+        if (settings->kinds[k])
+            fprintf(out, "%-*s  %s: %s\n", NAME_WIDTH, kinds[k].name, kinds[k].group, kinds[k].text);
     }
 }

@@ -27,7 +27,7 @@ static const char head[] =
     "      --json=FILE         write all of it\n"
     "      --expected          in place of the table a line for each outcome, with what\n"
     "                          differs from run to run replaced by X; for tests\n"
-    "      --document          in place of the table the tables of docs/safety.md\n"
+    "      --document=FILE     write the tables of docs/safety.md into it\n"
     "      --kinds             list the kinds, and try nothing\n"
     "      --selftest          see that the program finds planted faults\n"
     "      --help              this text\n"
@@ -64,7 +64,7 @@ static const struct option known[] = {
     {"text", required_argument, NULL, OPT_TEXT},
     {"json", required_argument, NULL, OPT_JSON},
     {"expected", no_argument, NULL, OPT_EXPECTED},
-    {"document", no_argument, NULL, OPT_DOCUMENT},
+    {"document", required_argument, NULL, OPT_DOCUMENT},
     {"kinds", no_argument, NULL, OPT_KINDS},
     {"selftest", no_argument, NULL, OPT_SELFTEST},
     {"help", no_argument, NULL, OPT_HELP},
@@ -154,7 +154,7 @@ static int take_option(void *argument, int option, const char *value, char *erro
             settings->output = OUTPUT_EXPECTED;
             return 0;
         case OPT_DOCUMENT:
-            settings->output = OUTPUT_DOCUMENT;
+            settings->document = value;
             return 0;
         case OPT_KINDS:
             settings->output = OUTPUT_KINDS;

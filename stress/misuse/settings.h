@@ -13,7 +13,7 @@
 
 #define SETTINGS_MAX 256 /* kinds, and contenders */
 
-enum output { OUTPUT_TABLE, OUTPUT_TEXT, OUTPUT_EXPECTED, OUTPUT_DOCUMENT, OUTPUT_KINDS, OUTPUT_SELFTEST };
+enum output { OUTPUT_TABLE, OUTPUT_TEXT, OUTPUT_EXPECTED, OUTPUT_KINDS, OUTPUT_SELFTEST };
 
 struct settings {
     bool help;
@@ -23,6 +23,7 @@ struct settings {
     uint64_t operations;           /* of the probe */
     double hangs_after;            /* seconds */
     const char *json;              /* a file to write, or NULL */
+    const char *document;          /* a page to write a part of, or NULL */
 };
 
 /* Fills `*settings`; 0, or -1 with a line (no newline) in `error`. */

@@ -47,7 +47,7 @@ struct process {
 
 /* What would change a contender, and is not ours to give. */
 static bool is_dangerous(const char *variable) {
-    static const char *const beginnings[] = {"LD_PRELOAD=", "GILLOC_",          "PYTHON", "MALLOC_",
+    static const char *const beginnings[] = {"LD_PRELOAD=", "GILLOC_",         "PYTHON", "MALLOC_",
                                              "MIMALLOC_",   "GLIBC_TUNABLES=", NULL};
     for (size_t i = 0; beginnings[i] != NULL; i++) {
         if (strncmp(variable, beginnings[i], strlen(beginnings[i])) == 0) return true;
@@ -83,8 +83,7 @@ static int start(struct process *process, const char *const *arguments, const ch
     /* Found elsewhere first: its own number would be closed by the exec. */
     int end = fcntl(ends[1], F_DUPFD_CLOEXEC, 16);
     posix_spawn_file_actions_adddup2(&actions, end, VERDICT_FD);
-    int error =
-        posix_spawn(&process->id, arguments[0], &actions, NULL, (char **)arguments, (char **)environment);
+    int error = posix_spawn(&process->id, arguments[0], &actions, NULL, (char **)arguments, (char **)environment);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     close(end);
@@ -158,8 +157,8 @@ static void judge(struct trial *trial, const struct process *process, const stru
 
 /* --- a case ----------------------------------------------------------------------------------- */
 
-static void run(struct trial *trial, const struct column *column, const char *const *arguments,
-                const char *const *more, double hangs_after) {
+static void run(struct trial *trial, const struct column *column, const char *const *arguments, const char *const *more,
+                double hangs_after) {
     const char *environment[ENVIRONMENT_MAX + 8];
     struct process process = {0};
     make_environment(environment, more);

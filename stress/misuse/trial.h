@@ -14,13 +14,14 @@
 #include "stress/misuse/verdict.h"
 
 /* The letters of the table: name, letter, what it means. */
-#define LETTERS(L)                                                                                                 \
-    L(CLEAR, 'C', "stopped with a clear text: abort() or an exit status, and a line on stderr that says what happened") \
-    L(RIGHT, 'T', "the documented answer: NULL for what cannot be, nothing for what is legal; and no damage")       \
-    L(CHECKED, 'K', "no effect was noticed, and gilloc_check() says what is broken")                                \
-    L(NONE, 'N', "no effect was noticed, and nothing was found")                                                    \
-    L(UNCLEAR, 'U', "a signal such as SIGSEGV, an abort() without a word, or a hang")                               \
-    L(SILENT, 'S', "silent corruption: a block over a live one, a live one changed, or a wrong answer")             \
+#define LETTERS(L)                                                                                            \
+    L(CLEAR, 'C',                                                                                             \
+      "stopped with a clear text: abort() or an exit status, and a line on stderr that says what happened")   \
+    L(RIGHT, 'T', "the documented answer: NULL for what cannot be, nothing for what is legal; and no damage") \
+    L(CHECKED, 'K', "no effect was noticed, and gilloc_check() says what is broken")                          \
+    L(NONE, 'N', "no effect was noticed, and nothing was found")                                              \
+    L(UNCLEAR, 'U', "a signal such as SIGSEGV, an abort() without a word, or a hang")                         \
+    L(SILENT, 'S', "silent corruption: a block over a live one, a live one changed, or a wrong answer")       \
     L(NOT_APPLICABLE, '-', "there is no such call; not counted")
 
 enum letter {

@@ -16,8 +16,8 @@
 #include "stress/misuse/verdict.h"
 
 #define BYTE 0x41
-#define FAR 20000  /* bytes */
-#define INSIDE 24  /* bytes from the start */
+#define FAR 20000   /* bytes */
+#define INSIDE 24   /* bytes from the start */
 #define BETWEEN 200 /* allocations */
 
 /* --- overruns and underruns ------------------------------------------------------------------- */
