@@ -117,9 +117,11 @@ static bool load_pymalloc(struct loading *loading, const char *path) {
         !find(loading, &python_call, "PyObject_CallNoArgs") || !find(loading, &python_drop, "Py_DecRef")) {
         return false;
     }
+    /* What is set for the contender must be heard. */
+    bool heard = getenv("PYTHONMALLOC") != NULL || getenv("PYTHONTRACEMALLOC") != NULL;
     for (int i = 0; i < 3; i++) {
         if (!find(loading, &flags[i], flag_names[i])) return false;
-        *flags[i] = 1;
+        *flags[i] = i == 0 || !heard;
     }
     set_home(L"/usr"); /* Debian's: its standard library, whatever other Python is on PATH */
     initialize(0);
@@ -154,6 +156,8 @@ int allocator_load(const char *contender, const char *path, char *error, size_t 
         good = load_pymalloc(&loading, path);
     } else if (strcmp(contender, "limit-call") == 0) {
         good = load_limit(&loading, path, "limit_library_");
+    } else if (strcmp(contender, "mimalloc-own") == 0) {
+        good = open_library(&loading, path) && same_for_all(&loading, "mi_");
     } else if (strcmp(contender, "null") == 0) {
         good = load_limit(&loading, path, "null_");
     } else {

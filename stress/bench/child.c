@@ -32,6 +32,8 @@ int main(int argc, char **argv) {
     if (workload == NULL) meter_fault("no such workload: %s", argv[CHILD_WORKLOAD]);
     sizes_init();
     if (allocator_load(argv[CHILD_CONTENDER], argv[CHILD_LIBRARY], error, sizeof error) != 0) meter_fault("%s", error);
+    const char *often = getenv("BENCH_STATISTICS");
+    if (often != NULL) own_read_statistics((unsigned)strtoul(often, NULL, 10));
     struct plan plan = {
         .argument = workload->argument,
         .threads = workload->threads,

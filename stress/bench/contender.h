@@ -20,6 +20,10 @@ struct contender {
     bool one_at_a_time; /* a lock lets one thread at a time allocate */
     unsigned abilities; /* bits of CAN_ */
     const char *text;
+    /* Of one that is another with a setting, for the overheads of that: */
+    const char *base;        /* the other's name; or NULL */
+    const char *environment; /* "NAME=value" */
+    double most;             /* what its cost may be on a trace, by its base's; 0: nothing is said */
 };
 
 extern const struct contender contenders[];

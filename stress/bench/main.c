@@ -97,6 +97,7 @@ int main(int argc, char **argv) {
     }
     if (status != EXIT_UNUSABLE) {
         report_summary(stdout, document);
+        report_overheads(stdout, document);
         int kept = keep(&settings, document, error, sizeof error);
         if (kept != EXIT_MEASURED) status = kept;
     }

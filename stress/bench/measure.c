@@ -89,6 +89,16 @@ static void take_result(struct measure *measure, json_t *result, struct process_
     free(end->problem);
 }
 
+/* Puts the contender's "NAME=value" into the environment, or takes it out. */
+static void set(const struct contender *contender, bool in) {
+    char name[64];
+    if (contender->environment == NULL) return;
+    size_t length = strcspn(contender->environment, "=");
+    snprintf(name, sizeof name, "%.*s", (int)length, contender->environment);
+    if (in) setenv(name, contender->environment + length + 1, 1);
+    if (!in) unsetenv(name);
+}
+
 static void run(struct measure *measure, const struct contender *contender, const struct workload *workload,
                 json_t *result) {
     char percent[16], trace[64] = "";
@@ -98,7 +108,8 @@ static void run(struct measure *measure, const struct contender *contender, cons
     if (number >= 0) snprintf(trace, sizeof trace, "/proc/%d/fd/%d", (int)getpid(), measure->traces[number]);
     snprintf(percent, sizeof percent, "%u", measure->settings->percent);
     const char *program = strcmp(contender->name, "limit-inline") == 0 ? measure->child_inline : measure->child;
-    const char *arguments[] = {program, contender->name, library, workload->name, percent, trace, NULL};
+    const char *name = contender->base != NULL ? contender->base : contender->name;
+    const char *arguments[] = {program, name, library, workload->name, percent, trace, NULL};
     struct process_job job = {.program = program,
                               .arguments = arguments,
                               .hangs_after = HANGS_AFTER,
@@ -107,8 +118,10 @@ static void run(struct measure *measure, const struct contender *contender, cons
     measure->contender = contender->name;
     show_progress(measure, 0);
     if (contender->preloaded) setenv("LD_PRELOAD", library, 1);
+    set(contender, true);
     process_run(&job, &end);
     unsetenv("LD_PRELOAD");
+    set(contender, false);
     take_result(measure, result, &end, workload->figure_count);
 }
 
@@ -240,6 +253,7 @@ struct measure *measure_new(const struct settings *settings, json_t *document, c
     /* What would change a contender. */
     unsetenv("LD_PRELOAD");
     unsetenv("PYTHON_GIL");
+    for (size_t i = 0; i < contender_count; i++) set(&contenders[i], false);
     if (set_up(measure, error, error_size) == 0) return measure;
     measure_delete(measure);
     return NULL;

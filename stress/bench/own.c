@@ -6,6 +6,7 @@
  */
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,28 @@ static void reach_safepoints(_Atomic int *stop) {
         allocator.safepoint();
     }
     __asm__ volatile("" : : "r"(value));
+}
+
+/* --- statistics ------------------------------------------------------------------------------- */
+
+#define STATISTICS 128 /* words, more than there are; the first one says how many bytes */
+
+static void *read_statistics(void *often) {
+    void (*get_stats)(void *stats);
+    find(&get_stats, "gilloc_get_stats");
+    for (;;) {
+        uint64_t stats[STATISTICS] = {sizeof stats};
+        get_stats(stats);
+        meter_sleep_ns(1000000000 / *(const unsigned *)often);
+    }
+    return NULL;
+}
+
+void own_read_statistics(unsigned often) {
+    static unsigned constant;
+    pthread_t thread;
+    constant = often > 0 ? often : 1;
+    if (pthread_create(&thread, NULL, read_statistics, &constant) != 0) meter_fault("no thread");
 }
 
 /* --- retire ----------------------------------------------------------------------------------- */

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* Folders of what comes with the bench, from the root of the tree. */
-static const char *const folders[] = {"stress/bench", "lib"};
+static const char *const folders[] = {"stress/bench", "stress/misuse", "stress", "lib"};
 
 char *place_of_program(const char *name, char *error, size_t error_size) {
     char program[PATH_MAX] = "", path[3 * PATH_MAX];

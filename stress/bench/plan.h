@@ -33,6 +33,9 @@ static inline uint64_t plan_blocks(const struct plan *plan, uint64_t usual) {
 /* Nanoseconds, of `usual`. */
 static inline uint64_t plan_ns(const struct plan *plan, uint64_t usual) { return plan->percent ? usual : usual / 50; }
 
+/* A thread that reads gilloc's statistics so often a second, until the process ends. */
+void own_read_statistics(unsigned often);
+
 void body_pair(const struct plan *plan);
 void body_batch(const struct plan *plan);
 void body_churn(const struct plan *plan);

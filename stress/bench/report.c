@@ -6,8 +6,10 @@
 #include "stress/bench/report.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
+#include "stress/bench/contender.h"
 #include "stress/bench/document.h"
 
 static const char *text_of(json_t *object, const char *name) {
@@ -91,6 +93,59 @@ void report_workload(FILE *out, json_t *workload) {
     if (one_at_a_time) fprintf(out, "  * one thread at a time: it has a lock\n");
 }
 
+/* --- overheads -------------------------------------------------------------------------------- */
+
+static bool is_of_overheads(json_t *workload) { return strcmp(text_of(workload, "group"), "overheads") == 0; }
+
+/* By its base: the ratio, and the ratio of what is net of the null allocator. */
+static void put_overhead(FILE *out, json_t *workload, const struct contender *contender, double *most) {
+    char text[2][32];
+    json_t *net = json_object_get(document_result(workload, contender->name), "net");
+    json_t *base = json_object_get(document_result(workload, contender->base), "net");
+    double ratio = document_ratio(workload, contender->name, contender->base);
+    double ratio_net = net != NULL && base != NULL ? json_number_value(net) / json_number_value(base) : NAN;
+    if (strcmp(text_of(workload, "name"), "over-pair") != 0 && !(ratio <= *most)) *most = ratio;
+    fprintf(out, " %s | %s |", number(ratio, text[0]), number(ratio_net, text[1]));
+}
+
+static bool is_measured(json_t *all, const char *contender) {
+    json_t *workload;
+    size_t i;
+    json_array_foreach(all, i, workload) {
+        if (is_of_overheads(workload) && document_result(workload, contender) != NULL) return true;
+    }
+    return false;
+}
+
+void report_overheads(FILE *out, json_t *document) {
+    json_t *all = json_object_get(document, "workloads"), *workload;
+    size_t i, columns = 0;
+    char text[2][32];
+    json_array_foreach(all, i, workload) {
+        if (!is_of_overheads(workload)) continue;
+        if (columns++ == 0)
+            fputs(
+                "\nProcessor time by that of the same without the setting; net: of the null allocator\n\n| setting | "
+                "of |",
+                out);
+        fprintf(out, " %s | net |", text_of(workload, "name"));
+    }
+    if (columns == 0) return;
+    fputs(" most of a trace | may be |\n|---|---|", out);
+    for (size_t k = 0; k < columns; k++) fputs("---|---|", out);
+    fputs("---|---|\n", out);
+    for (size_t k = 0; k < contender_count; k++) {
+        double most = 0;
+        if (contenders[k].base == NULL || !is_measured(all, contenders[k].name)) continue;
+        fprintf(out, "| %s | %s |", contenders[k].environment, contenders[k].base);
+        json_array_foreach(all, i, workload) {
+            if (is_of_overheads(workload)) put_overhead(out, workload, &contenders[k], &most);
+        }
+        fprintf(out, " %s | %s |\n", number(most > 0 ? most : NAN, text[0]),
+                number(contenders[k].most > 0 ? contenders[k].most : NAN, text[1]));
+    }
+}
+
 /* --- the summary ------------------------------------------------------------------------------ */
 
 static void put_ratios(FILE *out, json_t *workload, const char *by) {
@@ -101,13 +156,16 @@ static void put_ratios(FILE *out, json_t *workload, const char *by) {
 
 void report_summary(FILE *out, json_t *document) {
     json_t *workload;
-    size_t i;
+    size_t i, rows = 0;
     char text[3][32];
+    json_array_foreach(json_object_get(document, "workloads"), i, workload) rows += !is_of_overheads(workload);
+    if (rows == 0) return;
     fprintf(out,
             "\n| workload | figure | gil | free | best peer | its | gil by it | free by it | gil by pymalloc | free by "
             "pymalloc | gil by limit | free by limit |\n"
             "|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     json_array_foreach(json_object_get(document, "workloads"), i, workload) {
+        if (is_of_overheads(workload)) continue;
         json_t *figure = json_array_get(json_object_get(workload, "figures"), 0), *best = document_best_peer(workload);
         const char *name = best != NULL ? text_of(best, "contender") : "-";
         fprintf(out, "| %s | %s%s | %s | %s | %s | %s |", text_of(workload, "name"), text_of(figure, "name"),

@@ -15,5 +15,7 @@ void report_head(FILE *out, json_t *document);
 void report_workload(FILE *out, json_t *workload);
 /* One line for each workload: gilloc by the best peer, pymalloc and the limit; a table of Markdown. */
 void report_summary(FILE *out, json_t *document);
+/* What settings cost, where that was measured. */
+void report_overheads(FILE *out, json_t *document);
 
 #endif /* STRESS_BENCH_REPORT_H */

@@ -32,5 +32,5 @@ uint64_t workload_heap(const struct workload *workload) {
 }
 
 int workload_trace(const struct workload *workload) {
-    return strcmp(workload->group, "traces") == 0 ? (int)workload->argument : -1;
+    return workload->figures == figures_TRACE ? (int)workload->argument : -1;
 }

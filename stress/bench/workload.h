@@ -16,6 +16,7 @@ enum {
     CAN_GIVE_BACK = 1, /* memory goes back, blocks of ended threads are found again: what the limits leave out */
     CAN_LOCK = 2,      /* threads attach and detach */
     CAN_STOP = 8,      /* defers frees, stops the world: gilloc alone */
+    CAN_SET = 16,      /* is there with several settings, whose costs are compared */
     CAN_EXCHANGE = 4,  /* a block is of use again wherever it is freed: the limits pile it up there */
 };
 
@@ -136,6 +137,10 @@ enum {
     W("heap-256m", "heap", heap, 256 << 20, 1, 0, TIME, "the same, 256 MiB")                                           \
     W("heap-1g", "heap", heap, 1L << 30, 1, 0, TIME, "the same, 1 GiB")                                                \
     W("heap-4g", "heap", heap, 4L << 30, 1, 0, TIME, "the same, 4 GiB")                                                \
+    W("over-pair", "overheads", pair, 32, 1, CAN_SET, TIME, "pair-32, with and without settings")                      \
+    W("over-startup", "overheads", trace, 0, 1, CAN_SET, TRACE, "trace-startup, with and without settings")            \
+    W("over-jsonre", "overheads", trace, 1, 1, CAN_SET, TRACE, "trace-jsonre, with and without settings")              \
+    W("over-compileall", "overheads", trace, 2, 1, CAN_SET, TRACE, "trace-compileall, with and without settings")      \
     W("latency", "latency", latency, 100000, 1, 0, LATENCY,                                                            \
       "single calls while random blocks of 100,000 are replaced")                                                      \
     W("lock-pair", "lock", lock_pair, 0, 1, CAN_LOCK, TIME, "the lock dropped and taken; nobody waits")                \

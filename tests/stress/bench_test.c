@@ -82,7 +82,7 @@ static void test_all(void **state) {
             if (!contender_can_run(&contenders[k], &workloads[i])) {
                 assert_null(result);
             } else if (missing) {
-                assert_true(contenders[k].is_peer);
+                assert_true(contenders[k].is_peer || contenders[k].base != NULL);
                 assert_true(json_is_true(json_object_get(result, "missing")));
             } else {
                 assert_non_null(result);
@@ -121,6 +121,22 @@ static void test_tables(void **state) {
                "|---|---|---|---|---|---|---|---|---|---|---|---|\n| pair-32 | ns/op | ");
     assert_has(out, "\n| lock-pair | ns/op | ");
     assert_null(strstr(out, "mimalloc"));
+    outcome_free(&outcome);
+}
+
+/* What settings cost, by the same without them. */
+static void test_overheads(void **state) {
+    (void)state;
+    struct outcome outcome =
+        RUN("--tiny", "--workload=over-pair,over-startup", "--contender=gilloc-gil,gil-debug,gil-stats,null");
+    const char *out = outcome_text(&outcome.out);
+    assert_string_equal(outcome_text(&outcome.err), "");
+    assert_int_equal(outcome.status, 0);
+    assert_has(out, "\n| setting | of | over-pair | net | over-startup | net | most of a trace | may be |\n");
+    assert_has(out, "\n| PYTHONMALLOC=debug | gilloc-gil | ");
+    assert_has(out, "\n| BENCH_STATISTICS=10 | gilloc-gil | ");
+    assert_null(strstr(out, "GILLOC_HARDEN"));
+    assert_null(strstr(out, "\n| over-pair"));
     outcome_free(&outcome);
 }
 
@@ -280,15 +296,11 @@ static void test_file_that_cannot_be_written(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all),
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_missing_peers),
-        cmocka_unit_test(test_broken_peer),
-        cmocka_unit_test(test_from),
-        cmocka_unit_test(test_plots),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_unusable),
-        cmocka_unit_test(test_file_that_cannot_be_written),
+        cmocka_unit_test(test_all),         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_overheads),   cmocka_unit_test(test_missing_peers),
+        cmocka_unit_test(test_broken_peer), cmocka_unit_test(test_from),
+        cmocka_unit_test(test_plots),       cmocka_unit_test(test_help),
+        cmocka_unit_test(test_unusable),    cmocka_unit_test(test_file_that_cannot_be_written),
     };
     if (realpath("stress/bench/bench", program) == NULL) {
         perror("stress/bench/bench");

@@ -31,7 +31,9 @@ static void test_who_can(void **state) {
     (void)state;
     const struct workload *pair = workload_find("pair-32"), *birth = workload_find("birth");
     const struct workload *lock = workload_find("lock-pair");
-    for (size_t i = 0; i < contender_count; i++) assert_true(contender_can_run(&contenders[i], pair));
+    for (size_t i = 0; i < contender_count; i++) {
+        assert_int_equal(contender_can_run(&contenders[i], pair), contenders[i].base == NULL);
+    }
     assert_true(contender_can_run(contender_find("glibc"), birth));
     assert_false(contender_can_run(contender_find("limit-call"), birth));
     assert_false(contender_can_run(contender_find("null"), birth));
@@ -42,6 +44,31 @@ static void test_who_can(void **state) {
     assert_true(workload_is_threaded(workload_find("ring")));
     assert_false(workload_is_threaded(pair));
     assert_false(workload_is_threaded(workload_find("lock-io-4")));
+}
+
+/* A setting is measured beside the same without it, and nowhere else. */
+static void test_settings(void **state) {
+    (void)state;
+    const struct workload *overheads = workload_find("over-jsonre");
+    size_t count = 0;
+    assert_int_equal(workload_trace(overheads), workload_trace(workload_find("trace-jsonre")));
+    assert_int_equal(workload_trace(workload_find("over-pair")), -1);
+    assert_false(contender_can_run(contender_find("glibc"), overheads));
+    assert_true(contender_can_run(contender_find("null"), overheads));
+    for (size_t i = 0; i < contender_count; i++) {
+        const struct contender *contender = &contenders[i];
+        if (contender->base == NULL) continue;
+        const struct contender *base = contender_find(contender->base);
+        assert_true(contender_can_run(contender, overheads));
+        assert_true(contender_can_run(base, overheads));
+        assert_null(base->base);
+        assert_string_equal(contender->library, base->library);
+        assert_int_equal(contender->abilities, base->abilities);
+        assert_int_equal(contender->one_at_a_time, base->one_at_a_time);
+        assert_non_null(strchr(contender->environment, '='));
+        count++;
+    }
+    assert_int_equal(count, 12);
 }
 
 static void test_missing(void **state) {
@@ -84,6 +111,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_who_can),
+        cmocka_unit_test(test_settings),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_missing_everywhere),
     };
