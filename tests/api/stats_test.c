@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stats_test.c - figures: exact where nothing runs, sound where threads run, the same in the struct, by visit, as text and as
- *   JSON; what is printed by itself.
+ * stats_test.c - figures: exact where nothing runs, sound where threads run, the same in the struct, by visit, as text
+ *   and as JSON; what is printed by itself.
  */
 #define _GNU_SOURCE /* gettid() */
 #include <errno.h>
@@ -264,8 +264,9 @@ static void caches_of_detached_threads_are_known(void) {
     PyEval_RestoreThread(states[1]);
     gilloc_thread_stats after = visit_threads().of[1];
     EXPECT(after.state == states[0] && before.state == states[0]);
-    EXPECT_EQ(after.cached_blocks,
-              before.cached_blocks + (UNDER_HOSTILE ? after.cached_blocks - before.cached_blocks : 10));
+    if (!UNDER_HOSTILE) { /* there some go back to their pool */
+        EXPECT_EQ(after.cached_blocks, before.cached_blocks + 10);
+    }
     EXPECT_EQ(after.cached_bytes, after.cached_blocks * 64);
     EXPECT_EQ(after.large_allocated, 1);
     EXPECT_EQ(after.large_freed, 0);
@@ -587,15 +588,42 @@ static json_t *load(const char *text) {
     return all;
 }
 
-#define STATS(X)                                                                                                       \
-    X(small_blocks)                                                                                                    \
-    X(large_blocks)                                                                                                    \
-    X(arenas) X(arenas_high) X(arenas_acquired) X(arenas_released) X(pools) X(pools_free) X(pools_orphaned)            \
-        X(pools_adopted) X(bytes_from_system) X(bytes_to_system) X(remote_frees) X(remote_batches) X(thread_states)    \
-            X(thread_states_ever) X(lock_takes) X(lock_waits) X(lock_handoffs) X(lock_drop_requests) X(retired_blocks) \
-                X(retired_bytes) X(retired_lost) X(grace_periods) X(world_stops) X(cached_blocks) X(cached_bytes)      \
-                    X(pools_dirty) X(arena_bytes) X(threads_attached) X(lock_holder) X(lock_waiting) X(lock_wait_ns)   \
-                        X(lock_wait_max_ns) X(lock_hold_max_ns)
+#define STATS(X)          \
+    X(small_blocks)       \
+    X(large_blocks)       \
+    X(arenas)             \
+    X(arenas_high)        \
+    X(arenas_acquired)    \
+    X(arenas_released)    \
+    X(pools)              \
+    X(pools_free)         \
+    X(pools_orphaned)     \
+    X(pools_adopted)      \
+    X(bytes_from_system)  \
+    X(bytes_to_system)    \
+    X(remote_frees)       \
+    X(remote_batches)     \
+    X(thread_states)      \
+    X(thread_states_ever) \
+    X(lock_takes)         \
+    X(lock_waits)         \
+    X(lock_handoffs)      \
+    X(lock_drop_requests) \
+    X(retired_blocks)     \
+    X(retired_bytes)      \
+    X(retired_lost)       \
+    X(grace_periods)      \
+    X(world_stops)        \
+    X(cached_blocks)      \
+    X(cached_bytes)       \
+    X(pools_dirty)        \
+    X(arena_bytes)        \
+    X(threads_attached)   \
+    X(lock_holder)        \
+    X(lock_waiting)       \
+    X(lock_wait_ns)       \
+    X(lock_wait_max_ns)   \
+    X(lock_hold_max_ns)
 
 static void check_totals(const json_t *totals) {
     gilloc_stats stats = memory_stats();
@@ -633,12 +661,24 @@ static int check_class(const gilloc_class_stats *stats, void *arg) {
     return 0;
 }
 
-#define THREAD_STATS(X)                                                                                        \
-    X(number)                                                                                                  \
-    X(interpreter)                                                                                             \
-    X(thread) X(cached_blocks) X(cached_bytes) X(remote_pending) X(remote_waiting) X(pools) X(pool_blocks)     \
-        X(large_allocated) X(large_freed) X(remote_frees) X(remote_batches) X(retired_blocks) X(retired_bytes) \
-            X(retired_lost) X(grace_periods)
+#define THREAD_STATS(X) \
+    X(number)           \
+    X(interpreter)      \
+    X(thread)           \
+    X(cached_blocks)    \
+    X(cached_bytes)     \
+    X(remote_pending)   \
+    X(remote_waiting)   \
+    X(pools)            \
+    X(pool_blocks)      \
+    X(large_allocated)  \
+    X(large_freed)      \
+    X(remote_frees)     \
+    X(remote_batches)   \
+    X(retired_blocks)   \
+    X(retired_bytes)    \
+    X(retired_lost)     \
+    X(grace_periods)
 
 static int check_thread(const gilloc_thread_stats *stats, void *arg) {
     struct place *place = arg;
@@ -791,7 +831,6 @@ static void check_stats(const gilloc_stats *before, const gilloc_stats *now) {
     GROWS(lock_hold_max_ns)
 #undef GROWS
     EXPECT(ended_waits(now) <= now->lock_waits);
-    EXPECT(now->lock_wait_max_ns <= now->lock_wait_ns || now->lock_waits == 0 || !is_free_mode());
     for (size_t i = 0; i < GILLOC_WAIT_BUCKETS; i++) {
         EXPECT(now->lock_wait_histogram[i] >= before->lock_wait_histogram[i]);
     }
@@ -859,8 +898,20 @@ static void allocate_arenas(void *arg) {
         EXPECT(PyObject_Malloc(400) != NULL);
         EXPECT_EQ(errno, 9);
     }
-    gilloc_stats stats = memory_stats();
-    printf("%d\n", (int)stats.arenas_acquired);
+    PyGILState_Release(was);
+}
+
+/* The system's allocator serves mem and object. */
+static void allocate_from_the_system(void *arg) {
+    (void)arg;
+    EXPECT_EQ(setenv("PYTHONMALLOCSTATS", "1", 1), 0);
+    PyMemAllocatorEx raw;
+    PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &raw);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &raw);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &raw);
+    PyGILState_STATE was = PyGILState_Ensure();
+    PyMem_Free(PyMem_Malloc(100));
+    PyObject_Free(PyObject_Malloc(100));
     PyGILState_Release(was);
 }
 
@@ -918,6 +969,11 @@ static void test_nothing_unless_asked(void **state) {
         assert_string_equal(end.text, "");
         child_end_fini(&end);
     }
+    struct child_end end;
+    child_run(&end, allocate_from_the_system, NULL);
+    assert_int_equal(end.status, 0);
+    assert_string_equal(end.text, "");
+    child_end_fini(&end);
 }
 
 static void test_all_at_exit(void **state) {
