@@ -773,8 +773,14 @@ static void old_and_new_callers_are_served(void) {
 static struct shared stop;
 static struct shared exchanged[64]; /* blocks that another thread is to free */
 
+struct runner {
+    size_t number;
+    struct shared rounds;
+};
+
 static void *run(void *arg) {
-    uint64_t random = *(size_t *)arg * 2 + 1;
+    struct runner *self = arg;
+    uint64_t random = self->number * 2 + 1;
     void *mine[64] = {NULL};
     while (!shared_get(&stop)) {
         PyGILState_STATE was = PyGILState_Ensure();
@@ -794,6 +800,7 @@ static void *run(void *arg) {
             }
         }
         PyGILState_Release(was);
+        shared_add(&self->rounds, 1);
     }
     PyGILState_STATE was = PyGILState_Ensure();
     for (size_t i = 0; i < LENGTH(mine); i++) {
@@ -843,15 +850,23 @@ static int check_running_thread(const gilloc_thread_stats *stats, void *arg) {
     return 0;
 }
 
+static int all_have_run(const struct runner *runners) {
+    size_t count = 0;
+    while (count < RUNNERS && shared_get(&runners[count].rounds) >= ROUNDS(200)) {
+        count++;
+    }
+    return count == RUNNERS;
+}
+
 static void figures_are_sound_while_threads_run(void) {
     pthread_t threads[RUNNERS];
-    size_t seeds[RUNNERS];
+    struct runner runners[RUNNERS] = {{0}};
     for (size_t i = 0; i < RUNNERS; i++) {
-        seeds[i] = i;
-        threads[i] = thread_start(run, &seeds[i]);
+        runners[i].number = i;
+        threads[i] = thread_start(run, &runners[i]);
     }
     gilloc_stats before = memory_stats();
-    for (size_t i = 0; i < LOOKS; i++) {
+    for (size_t i = 0; i < LOOKS || !all_have_run(runners); i++) {
         gilloc_stats now = memory_stats();
         check_stats(&before, &now);
         before = now;
