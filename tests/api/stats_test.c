@@ -149,6 +149,20 @@ static void classes_are_exact(void) {
     PyGILState_Release(was);
 }
 
+/* Blocks of 0 bytes are of the first class; some wait in a list of their own. */
+static void blocks_of_0_bytes_are_counted(void) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    void *zero = PyMem_Malloc(0), *one = PyMem_Malloc(1);
+    struct classes all = visit_classes();
+    EXPECT_EQ(all.of[PYMEM_DOMAIN_MEM][0].blocks_in_use, 2);
+    EXPECT_EQ(all.in_use, 2);
+    EXPECT_EQ(gilloc_allocated_blocks(), 2);
+    PyMem_Free(zero);
+    PyMem_Free(one);
+    EXPECT_EQ(gilloc_allocated_blocks(), 0);
+    PyGILState_Release(was);
+}
+
 static int end_at_second(const gilloc_class_stats *stats, void *arg) {
     (void)stats;
     /* It may do what its caller may. */
@@ -385,11 +399,20 @@ static void who_waits_and_who_holds_is_told(void) {
 }
 
 /* A stopper that is not attached holds all locks. */
-static void a_stopper_holds_the_lock(void) {
+static void *stop_and_start(void *arg) {
+    (void)arg;
     gilloc_stop_the_world();
     EXPECT_EQ(memory_stats().lock_holder, is_free_mode() ? 0 : gettid());
     gilloc_start_the_world();
     EXPECT_EQ(memory_stats().lock_holder, 0);
+    return NULL;
+}
+
+static void a_stopper_holds_the_lock(void) {
+    for (int i = 0; i < 2; i++) {
+        thread_join(thread_start(stop_and_start, NULL));
+        stop_and_start(NULL);
+    }
 }
 
 static void nobody_holds_the_lock_in_free_mode(void) {
@@ -901,18 +924,44 @@ static void figures_are_sound_while_threads_run(void) {
 
 /* --- by itself -------------------------------------------------------------------------------- */
 
+static void *kept[3000];
+
 static void allocate_arenas(void *arg) {
     const char *const *settings = arg;
     for (; settings[0] != NULL; settings += 2) {
         EXPECT_EQ(setenv(settings[0], settings[1], 1), 0);
     }
     PyGILState_STATE was = PyGILState_Ensure();
-    for (size_t i = 0; i < 3000; i++) {
+    for (size_t i = 0; i < LENGTH(kept); i++) {
         errno = 9;
-        EXPECT(PyObject_Malloc(400) != NULL);
+        kept[i] = PyObject_Malloc(400);
+        EXPECT(kept[i] != NULL);
         EXPECT_EQ(errno, 9);
     }
     PyGILState_Release(was);
+}
+
+static void *allocate_and_leave(void *arg) {
+    (void)arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t i = 0; i < 3000; i++) {
+        EXPECT(PyObject_Malloc(400) != NULL);
+        if (i % 10 == 0) {
+            gilloc_safepoint();
+        }
+        if (i % 100 == 0) {
+            Py_BEGIN_ALLOW_THREADS Py_END_ALLOW_THREADS
+        }
+    }
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static void allocate_arenas_in_threads(void *arg) {
+    EXPECT_EQ(setenv("PYTHONMALLOCSTATS", "1", 1), 0);
+    EXPECT_EQ(setenv("PYTHON_GIL", arg, 1), 0);
+    int unused[RUNNERS] = {0};
+    threads_run(RUNNERS, allocate_and_leave, unused, sizeof(unused[0]));
 }
 
 /* The system's allocator serves mem and object. */
@@ -970,6 +1019,25 @@ static void test_a_table_for_each_arena(void **state) {
     }
 }
 
+/* Of threads that run at once, too, each is whole. */
+static void test_tables_of_many_threads_are_whole(void **state) {
+    (void)state;
+    for (int free_mode = 0; free_mode < 2; free_mode++) {
+        struct child_end end;
+        child_run(&end, allocate_arenas_in_threads, free_mode ? "0" : "1");
+        assert_int_equal(end.status, 0);
+        size_t tables = count_of(end.text, "Small block threshold");
+        assert_true(UNDER_HOSTILE || tables >= RUNNERS * (ARENAS_OF_3000 - 1));
+        const char *at = end.text;
+        for (size_t i = 0; i < tables; i++) {
+            check_table(at);
+            at = strchr(strstr(at, "\nTotal ") + 1, '\n') + 1;
+        }
+        assert_int_equal(*at, '\0');
+        child_end_fini(&end);
+    }
+}
+
 static void test_nothing_unless_asked(void **state) {
     (void)state;
     static const char *const settings[][7] = {
@@ -1013,6 +1081,7 @@ static void test_all_at_exit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(classes_are_exact),
+        IN_BOTH_MODES(blocks_of_0_bytes_are_counted),
         IN_BOTH_MODES(a_visitor_ends_the_visit),
         IN_BOTH_MODES(states_are_told_by_number),
         IN_BOTH_MODES(many_states_are_each_told_once),
@@ -1029,6 +1098,7 @@ int main(void) {
         IN_BOTH_MODES(old_and_new_callers_are_served),
         IN_BOTH_MODES(figures_are_sound_while_threads_run),
         cmocka_unit_test(test_a_table_for_each_arena),
+        cmocka_unit_test(test_tables_of_many_threads_are_whole),
         cmocka_unit_test(test_nothing_unless_asked),
         cmocka_unit_test(test_all_at_exit),
     };
