@@ -26,7 +26,7 @@ typedef struct sums {
     uint64_t states, states_ever, attached, takes, waits, handoffs, requests;
     uint64_t wait_sum, wait_max, hold_max, histogram[GI_WAIT_BUCKETS], ended_waits;
     uint64_t quarantined, quarantined_large; /* blocks that were freed, and wait in debug hooks */
-    gi_free_counts free; /* in quiet caches and in stashes */
+    gi_free_counts free;                     /* in quiet caches and in stashes */
     const gi_thread_cache *mine;
     gi_pool_figures *figures; /* pools, and taken blocks as `in_use`, of each class; NULL: not wanted */
     bool claims;              /* may be made at all */
@@ -77,7 +77,10 @@ static void add_cache(sums *sum, gi_thread_cache *cache) {
     /* relaxed: as above */
     sum->large_freed += gi_load_relaxed(&cache->large_freed);
     sum->large += gi_load_relaxed(&cache->large);
-    gi_debug_count(cache, &sum->quarantined, &sum->quarantined_large);
+    uint64_t small = 0, large = 0;
+    gi_debug_count(cache, &small, &large);
+    sum->quarantined += small;
+    sum->quarantined_large += large;
     sum->remote_frees += gi_load_relaxed(&cache->remote_frees);
     sum->remote_batches += gi_load_relaxed(&cache->remote_batches);
     sum->retired_blocks += gi_load_relaxed(&cache->retired.blocks);

@@ -40,7 +40,7 @@
     X(world_stops, "threads", "stops of the world")                   \
     X(cached_blocks, "blocks", "free blocks in caches")               \
     X(cached_bytes, "blocks", "bytes of these")                       \
-    X(quarantined_blocks, "blocks", "freed, in quarantine")                               \
+    X(quarantined_blocks, "blocks", "freed, in quarantine")           \
     X(pools_dirty, "arenas and pools", "pools free that hold memory") \
     X(arena_bytes, "arenas and pools", "bytes of arenas")             \
     X(threads_attached, "threads", "attached")                        \

@@ -531,6 +531,7 @@ static void text_says_what_the_struct_says(void) {
     struct table table = check_table(text);
     gilloc_stats stats = memory_stats();
     EXPECT_EQ(table.in_use, stats.small_blocks);
+    EXPECT_EQ(stats.quarantined_blocks, 0);
     EXPECT_EQ(table.pools, stats.pools);
     EXPECT_EQ(table.arenas, stats.arenas);
     EXPECT_EQ(table.arena_bytes, stats.arena_bytes);
@@ -641,6 +642,7 @@ static json_t *load(const char *text) {
     X(world_stops)        \
     X(cached_blocks)      \
     X(cached_bytes)       \
+    X(quarantined_blocks) \
     X(pools_dirty)        \
     X(arena_bytes)        \
     X(threads_attached)   \
@@ -786,6 +788,21 @@ static void old_and_new_callers_are_served(void) {
     EXPECT_EQ(newer.known.size, offsetof(gilloc_stats, cached_blocks));
     EXPECT_EQ(newer.known.world_stops, 0);
     EXPECT_EQ(newer.known.cached_blocks, 0xA5A5A5A5A5A5A5A5);
+}
+
+/* A block that debug hooks keep is freed for the program, and taken for its pool. */
+static void quarantined_blocks_are_told(void) {
+    PyMem_SetupDebugHooks();
+    PyGILState_STATE was = PyGILState_Ensure();
+    void *small = PyMem_Malloc(10), *large = PyMem_Malloc(1000);
+    EXPECT_EQ(gilloc_allocated_blocks(), 2);
+    PyMem_Free(small);
+    PyMem_Free(large);
+    gilloc_stats stats = memory_stats();
+    EXPECT(stats.small_blocks == 0 && stats.large_blocks == 0);
+    EXPECT_EQ(stats.quarantined_blocks, 2);
+    EXPECT_EQ(visit_classes().in_use, 1);
+    PyGILState_Release(was);
 }
 
 /* --- while threads run ------------------------------------------------------------------------ */
@@ -1096,6 +1113,7 @@ int main(void) {
         IN_BOTH_MODES(json_says_what_the_struct_says),
         IN_BOTH_MODES(what_cannot_be_printed),
         IN_BOTH_MODES(old_and_new_callers_are_served),
+        IN_BOTH_MODES(quarantined_blocks_are_told),
         IN_BOTH_MODES(figures_are_sound_while_threads_run),
         cmocka_unit_test(test_a_table_for_each_arena),
         cmocka_unit_test(test_tables_of_many_threads_are_whole),

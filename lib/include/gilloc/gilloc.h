@@ -225,8 +225,8 @@ typedef struct {
     uint64_t cached_blocks; /* free, in stashes and in the caches that can be looked at (gilloc_allocated_blocks()) */
     uint64_t cached_bytes;  /* of these */
     uint64_t quarantined_blocks; /* freed, and kept from use by debug hooks */
-    uint64_t pools_dirty;   /* free pools that hold memory, now */
-    uint64_t arena_bytes;   /* address space of the arenas held now */
+    uint64_t pools_dirty;        /* free pools that hold memory, now */
+    uint64_t arena_bytes;        /* address space of the arenas held now */
     /* more of threads and the lock; with several interpreters the sum or the most of all their locks */
     uint64_t threads_attached; /* now */
     uint64_t lock_holder;      /* the kernel's number of the thread that holds the main interpreter's lock; 0: nobody */
