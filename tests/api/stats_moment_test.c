@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stats_moment_test.c - figures that are read at different moments, while threads run: made by hand, one at a time.  Each
- *   answer fits itself: blocks in pools, pools in arenas, nothing below 0.
+ * stats_moment_test.c - figures that are read at different moments, while threads run: made by hand, one at a time.
+ *   Each answer fits itself: blocks in pools, pools in arenas, nothing below 0.
  */
 #include <stdio.h>
 #include <stdlib.h>
