@@ -71,10 +71,13 @@ static void write_table(FILE *out) {
     }
     char words[80];
     uint64_t unused = figures.pools - figures.used;
+    /* relaxed: statistics; the first two are at most the last */
+    uint64_t released = gi_load_relaxed(&gi_arena_stats_now.released);
+    uint64_t high = gi_load_relaxed(&gi_arena_stats_now.arenas_high);
     fputc('\n', out);
-    line(out, "# arenas allocated total", gi_load_relaxed(&gi_arena_stats_now.acquired)); /* relaxed: statistics */
-    line(out, "# arenas reclaimed", gi_load_relaxed(&gi_arena_stats_now.released));
-    line(out, "# arenas highwater mark", gi_load_relaxed(&gi_arena_stats_now.arenas_high));
+    line(out, "# arenas allocated total", gi_load_relaxed(&gi_arena_stats_now.acquired));
+    line(out, "# arenas reclaimed", released);
+    line(out, "# arenas highwater mark", high);
     line(out, "# arenas allocated current", figures.arenas);
     snprintf(words, sizeof(words), "%" PRIu64 " arenas * %d bytes/arena", figures.arenas, (int)GI_ARENA_SIZE);
     line(out, words, figures.arenas * GI_ARENA_SIZE);

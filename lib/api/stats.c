@@ -179,15 +179,17 @@ void gilloc_get_stats(gilloc_stats *out) {
     sums sum = {.taken = 0};
     add_up(&sum);
     const gi_arena_stats *arenas = &gi_arena_stats_now;
-    uint64_t arenas_now = gi_load_relaxed(&arenas->arenas); /* relaxed: statistics */
+    /* relaxed: statistics; the first two are at most what has been acquired then */
+    uint64_t released = gi_load_relaxed(&arenas->released), high = gi_load_relaxed(&arenas->arenas_high);
+    uint64_t acquired = gi_load_relaxed(&arenas->acquired), arenas_now = gi_load_relaxed(&arenas->arenas);
     gilloc_stats stats = {
         .size = size,
         .small_blocks = small_blocks(&sum),
         .large_blocks = large_blocks(&sum),
         .arenas = arenas_now,
-        .arenas_high = gi_load_relaxed(&arenas->arenas_high),
-        .arenas_acquired = gi_load_relaxed(&arenas->acquired),
-        .arenas_released = gi_load_relaxed(&arenas->released),
+        .arenas_high = high,
+        .arenas_acquired = acquired,
+        .arenas_released = released,
         .pools = sum.pools,
         .pools_free = gi_load_relaxed(&arenas->pools_free),
         .pools_orphaned = sum.orphaned,

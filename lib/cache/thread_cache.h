@@ -72,8 +72,8 @@ typedef struct gi_thread_cache {
     gi_heap *heap;                 /* where it refills from: the group's shared heap or &own; NULL: neither yet */
     gi_counter large, large_freed; /* large blocks allocated and freed here, ever */
     gi_counter remote_frees, remote_batches;
-    gi_retired retired;               /* retire.h */
-    struct gi_quarantine *quarantine; /* of the debug hooks; NULL: none yet */
+    gi_retired retired;                           /* retire.h */
+    gi_atomic(struct gi_quarantine *) quarantine; /* atomic, order(quarantine): of the debug hooks; NULL: none yet */
     gi_bin bins[GI_KINDS][1 + GI_CLASSES];
     gi_remote_slot remote[GI_REMOTE_SLOTS];
     gi_heap own;
