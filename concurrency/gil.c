@@ -110,6 +110,41 @@ static void queue_changed_locked(gi_gil *gil) {
     gi_store_relaxed(&gil->ripe_at, ripe_at);
 }
 
+/* --- times: all by the holder of the lock ----------------------------------------------------- */
+
+/* The hold that begins now is the next to be counted in `takes`. */
+static void hold_begins(gi_gil *gil, uint64_t now) {
+    gil->hold_start = now;
+    gil->hold_take = gi_load_relaxed(&gil->takes) + 1; /* relaxed: the holder's, as all of these */
+}
+
+/* (queue, unless the hold began in it) The hold ends, and somebody waits.  A hold that did not begin in the queue began
+   when that was empty. */
+static void hold_ends(gi_gil *gil, uint64_t now) {
+    bool queued = gi_load_relaxed(&gil->takes) == gil->hold_take;
+    uint64_t start = queued ? gil->hold_start : gil->watched_since;
+    if (now > start && now - start > gi_load_relaxed(&gil->times.hold_max)) {
+        gi_store_relaxed(&gil->times.hold_max, now - start);
+    }
+}
+
+static unsigned bucket_of(uint64_t ns) {
+    unsigned bucket = 63u - (unsigned)__builtin_clzll(ns | 1);
+    return bucket < GI_WAIT_BUCKETS ? bucket : GI_WAIT_BUCKETS - 1;
+}
+
+/* A wait that began at `since` has ended: the lock is this thread's. */
+static void waited(gi_gil *gil, uint64_t since) {
+    uint64_t wait = now_ns() - since;
+    gi_counter_add(&gil->times.wait_sum, wait);
+    gi_counter_add(&gil->times.waits[bucket_of(wait)], 1);
+    if (wait > gi_load_relaxed(&gil->times.wait_max)) { /* relaxed: the holder's */
+        gi_store_relaxed(&gil->times.wait_max, wait);
+    }
+}
+
+/* --- telling, granting ------------------------------------------------------------------------ */
+
 /* Tells `waiter`, which spins no more then: another one may.  True if it must be woken. */
 static bool tell_locked(gi_gil *gil, struct gi_waiter *waiter, uint32_t signal) {
     struct gi_waiter *spinner = waiter;
@@ -128,6 +163,7 @@ static bool grant_locked(gi_gil *gil, struct gi_waiter *waiter, uint64_t now) {
         gi_fetch_and_relaxed(&gil->state, ~(uint32_t)GI_GIL_WOKEN); /* relaxed: as above */
     }
     queue_changed_locked(gil);
+    hold_begins(gil, now);
     /* order(holder): release; pairs with acquire in ask_holder(). */
     gi_store_release(&gil->holder, waiter->asked);
     gi_counter_add(&gil->takes, 1);
@@ -168,6 +204,7 @@ static bool compete(gi_gil *gil, struct gi_waiter *self) {
         if (taken) {
             list_remove(self);
             gil->tenure_start = now_ns();
+            hold_begins(gil, gil->tenure_start);
             gi_fetch_and_relaxed(&gil->state, ~(uint32_t)GI_GIL_WOKEN); /* relaxed: as in queue_changed_locked() */
             queue_changed_locked(gil);
             /* order(holder): release; pairs with acquire in ask_holder(). */
@@ -274,17 +311,23 @@ void gi_gil_outer_release(const gi_gil *gil) {
 
 static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early, const gi_late *late) {
     int saved_errno = errno;
-    struct gi_waiter self = {.asked = asked, .since = now_ns()};
+    struct gi_waiter self = {.asked = asked};
     gi_mutex_lock(&gil->queue);
     /* relaxed: from here on a drop comes to `queue`, or it was before try_take() */
     gi_fetch_or_relaxed(&gil->state, GI_GIL_WAITERS);
-    if (try_take(gil)) {
+    bool taken = try_take(gil);
+    self.since = now_ns(); /* when it was taken, or found taken by a holder who is at it still if the queue is empty */
+    if (taken) {
         queue_changed_locked(gil);
+        hold_begins(gil, self.since);
         /* order(holder): release; pairs with acquire in ask_holder(). */
         gi_store_release(&gil->holder, asked);
         gi_counter_add(&gil->takes, 1);
         gi_mutex_unlock(&gil->queue);
     } else {
+        if (gil->early.first == NULL && gil->late.first == NULL) {
+            gil->watched_since = self.since;
+        }
         gi_counter_add(&gil->waits, 1);
         list_add(early ? &gil->early : &gil->late, &self, false);
         queue_changed_locked(gil);
@@ -294,6 +337,7 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
             ask_holder(gil);
         }
         wait_turn(gil, &self, early, late);
+        waited(gil, self.since);
     }
     errno = saved_errno;
 }
@@ -324,6 +368,9 @@ void gi_gil_drop_slow(gi_gil *gil) {
     int saved_errno = errno;
     uint64_t now = now_ns();
     uint32_t state = gi_load_relaxed(&gil->state); /* relaxed: a first guess for the compare-and-swap */
+    if ((state & GI_GIL_WOKEN) != 0) {
+        hold_ends(gil, now); /* it began beside the one that was woken */
+    }
     while ((state & GI_GIL_WOKEN) != 0 && now < gi_load_relaxed(&gil->ripe_at)) {
         /* order(lock): release; pairs with acquire in try_take(). */
         if (gi_cas_release(&gil->state, &state, state & ~(uint32_t)GI_GIL_HELD)) {
@@ -334,6 +381,9 @@ void gi_gil_drop_slow(gi_gil *gil) {
     gi_mutex_lock(&gil->queue);
     struct gi_waiter *next = first_locked(gil, now);
     gi_atomic(uint32_t) *wake = NULL;
+    if (next != NULL) {
+        hold_ends(gil, now);
+    }
     if (next != NULL && now >= gi_load_relaxed(&gil->ripe_at)) {
         wake = grant_locked(gil, next, now) ? &next->signal : NULL;
     } else {
@@ -365,6 +415,7 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
         errno = saved_errno;
         return;
     }
+    hold_ends(gil, now);
     bool visitor = next->list == &gil->early; /* it will be brief: the interrupted thread comes back next */
     list_add(&gil->late, &self, visitor);
     gi_counter_add(&gil->waits, 1);
@@ -374,6 +425,7 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
         futex_wake(wake);
     }
     wait_turn(gil, &self, false, NULL);
+    waited(gil, now);
     errno = saved_errno;
 }
 
@@ -381,6 +433,11 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
 
 void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
     gil->early = gil->late = (gi_waiter_list){NULL, NULL};
+    uint64_t ended = 0; /* the others wait no more */
+    for (unsigned i = 0; i < GI_WAIT_BUCKETS; i++) {
+        ended += gi_load_relaxed(&gil->times.waits[i]); /* relaxed: the child has one thread */
+    }
+    gi_store_relaxed(&gil->waits, ended);
     gi_store_relaxed(&gil->state, asked != NULL ? GI_GIL_HELD : 0); /* relaxed: the child has one thread */
     /* order(holder): release; pairs with acquire in ask_holder(). */
     gi_store_release(&gil->holder, asked);

@@ -22,6 +22,11 @@
  *   take (any thread)  yes    yes    yes     yes
  *   drop, yield        yes    no     no      yes        (only the holder)
  *
+ *   What is measured, is where somebody waits anyway; a take and a drop that nobody waits beside read no clock:
+ *     wait   from when a thread finds the lock taken until it runs with it
+ *     hold   of holds that end while somebody waits: from when the lock was taken, if that went through `queue`, else
+ *            from when the first waiter came, so it is at least as long
+ *
  *   Locks   queue (GI_RANK_LOCK_QUEUE) for the lists of waiters.  Waiting is on a futex in the waiter's own frame.
  *   Orders  lock: all that a holder did is seen by the next one.  holder: who asks the holder sees its word made.
  *   A runtime's own lock (`outer`) takes the place of all this when it is set.
@@ -63,6 +68,15 @@ typedef struct gi_waiter_list {
 
 enum { GI_GIL_HELD = 1u, GI_GIL_WAITERS = 2u, GI_GIL_WOKEN = 4u }; /* bits of `state` */
 
+/* Waits by their length: bucket i has those of 2^i to 2^(i+1) - 1 ns, the first those below, the last those above. */
+enum { GI_WAIT_BUCKETS = 40 }; /* GILLOC_WAIT_BUCKETS */
+
+/* Written by the holder of the lock, read by anyone. */
+typedef struct gi_gil_times {
+    gi_counter hold_max, wait_max, wait_sum; /* ns */
+    gi_counter waits[GI_WAIT_BUCKETS];
+} gi_gil_times;
+
 typedef struct gi_gil {
     _Alignas(GI_CACHE_LINE) gi_atomic(uint32_t) state; /* atomic, order(lock) */
     gi_atomic(gi_asked *) holder; /* atomic, order(holder): whom to ask; NULL while free or changing hands */
@@ -75,6 +89,9 @@ typedef struct gi_gil {
     gi_atomic(struct gi_waiter *) spinner; /* relaxed: the waiter that spins, until it is told; only compared */
     gi_counter waits, handoffs, requests;  /* guarded by queue */
     gi_outer_lock outer;                   /* constant after the first attach; acquire NULL: none */
+    uint64_t watched_since;                /* guarded by queue: when a waiter last came into an empty queue, ns */
+    uint64_t hold_start, hold_take;        /* the holder's: when a hold began in the queue, and as which of `takes` */
+    gi_gil_times times;
 } gi_gil;
 
 #define GI_GIL_DEFAULT_INTERVAL_NS 5000000u /* 5 ms, CPython's DEFAULT_INTERVAL */

@@ -19,8 +19,9 @@
 
 static gi_registry *registries; /* guarded by world.mutex; a listed one's `next` is constant */
 
-/* By which a stopper is asked for locks that it holds without being attached: it does not look. */
-static gi_asked nobody;
+/* By which a stopper is asked for locks that it holds without being attached: it does not look.  Its thread, for who
+   asks who holds them. */
+static gi_thread_state nobody;
 
 /* --- who is late ------------------------------------------------------------------------------ */
 
@@ -109,11 +110,12 @@ static void report_holder(void *arg) {
 /* --- stop ------------------------------------------------------------------------------------- */
 
 static void take_locks(const gi_thread_state *self, late_stop *stop) {
+    gi_store_relaxed(&nobody.thread, gi_thread_number()); /* relaxed: a statistic */
     for (gi_registry *registry = gi_registry_first(); registry != NULL; registry = registry->next) {
         if ((self == NULL || registry != self->registry) && !registry->held) {
             stop->registry = registry;
             gi_late late = {gi_gil_clock() + stop->deadline_ns, report_holder, stop};
-            gi_gil_take_soon(&registry->gil, &nobody, stop->deadline_ns != 0 ? &late : NULL);
+            gi_gil_take_soon(&registry->gil, &nobody.asked, stop->deadline_ns != 0 ? &late : NULL);
             registry->held = true;
         }
     }
@@ -285,6 +287,7 @@ void gi_stop_after_fork(void) { gi_mutex_unlock(&gi_the_world.mutex); }
 
 void gi_stop_after_fork_child(const gi_thread_state *self) {
     gi_world_after_fork_child();
+    gi_store_relaxed(&nobody.thread, gi_thread_number()); /* relaxed: the child has one thread */
     gi_the_world.stopped = gi_world_is_mine();
     for (gi_registry *registry = registries; registry != NULL; registry = registry->next) {
         for (gi_thread_state *state = registry->first; !gi_the_world.stopped && state != NULL; state = state->next) {
@@ -292,6 +295,6 @@ void gi_stop_after_fork_child(const gi_thread_state *self) {
         }
         registry->stopped = gi_the_world.stopped;
         bool mine = self != NULL && self->registry == registry && !gi_world_is_free();
-        gi_registry_after_fork_child(registry, mine ? (gi_asked *)&self->asked : registry->held ? &nobody : NULL);
+        gi_registry_after_fork_child(registry, mine ? (gi_asked *)&self->asked : registry->held ? &nobody.asked : NULL);
     }
 }

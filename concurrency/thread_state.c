@@ -126,13 +126,23 @@ static bool come_in(gi_thread_state *state, uint32_t from, bool early) {
     }
 }
 
+int gi_thread_number(void) {
+    return gi_likely(gi_thread_of_kernel != 0) ? gi_thread_of_kernel : (int)syscall(SYS_gettid);
+}
+
+int gi_registry_holder(const gi_registry *registry) {
+    _Static_assert(offsetof(gi_thread_state, asked) == 0, "who asks the holder knows its state");
+    /* order(holder): acquire; pairs with release in gi_gil_take_at_once() and grant_locked(). */
+    const gi_asked *holder = gi_load_acquire(&registry->gil.holder);
+    const gi_thread_state *state = (const gi_thread_state *)(const void *)holder;
+    return state != NULL ? gi_load_relaxed(&state->thread) : 0; /* relaxed: a statistic */
+}
+
 bool gi_thread_attach(gi_thread_state *state) {
     if (gi_unlikely(!come_in(state, GI_DETACHED, gi_load_relaxed(&state->early)))) {
         return false;
     }
-    if (gi_unlikely(gi_thread_of_kernel == 0)) {
-        gi_thread_of_kernel = (int)syscall(SYS_gettid);
-    }
+    gi_thread_of_kernel = gi_thread_number();
     gi_thread_mark(state);
     return true;
 }

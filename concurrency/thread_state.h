@@ -39,7 +39,7 @@ enum { GI_DETACHED = 0, GI_ATTACHED = 1, GI_PARKED = 2, GI_ENDING = 4, GI_STOP =
 struct gi_registry;
 
 typedef struct gi_thread_state {
-    gi_asked asked;
+    gi_asked asked;                /* first: by it the holder of a lock is known */
     gi_atomic(uint32_t) status;    /* atomic, order(attach), order(world-start) */
     gi_atomic(bool) early;         /* relaxed: it detached of its own accord, so it goes first when it returns */
     struct gi_registry *registry;  /* constant after init */
@@ -92,6 +92,13 @@ void gi_thread_detach(gi_thread_state *state);
 
 /* The kernel's number of this thread; 0 before its first attach. */
 extern __thread int gi_thread_of_kernel GI_INTERNAL __attribute__((tls_model("initial-exec")));
+
+/* The same, asked of the kernel before its first attach. */
+int gi_thread_number(void);
+
+/* The kernel's number of the thread that holds the registry's lock; 0: nobody, or the lock is a runtime's own.  A
+   statistic: for a moment it may be that of a thread that was attached by the same state before. */
+int gi_registry_holder(const gi_registry *registry);
 
 /* Attached: for reports. */
 static inline void gi_thread_mark(gi_thread_state *state) {

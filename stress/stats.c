@@ -32,7 +32,14 @@
     X(retired_bytes)      \
     X(retired_lost)       \
     X(grace_periods)      \
-    X(world_stops)
+    X(world_stops)        \
+    X(cached_blocks)      \
+    X(cached_bytes)       \
+    X(pools_dirty)        \
+    X(arena_bytes)        \
+    X(lock_wait_ns)       \
+    X(lock_wait_max_ns)   \
+    X(lock_hold_max_ns)
 
 json_t *stats_json(void) {
     gilloc_stats stats = {.size = sizeof stats};

@@ -49,6 +49,11 @@ static const gi_option_row options[GI_OPTIONS] = {
     [GI_OPTION_QUARANTINE] = {"GILLOC_QUARANTINE", "bytes", NULL, 1u << 18, false, "bytes; 262144",
                               "with debug hooks: how much of freed blocks each thread keeps from being used again, to "
                               "find who writes to them"},
+    [GI_OPTION_MALLOC_STATS] = {"PYTHONMALLOCSTATS", NULL, NULL, 0, false, "anything; not set",
+                                "writes CPython's table of arenas, pools and blocks to stderr each time an arena is "
+                                "made, and at exit; nothing while the system's allocator serves mem and object"},
+    [GI_OPTION_STATS] = {"GILLOC_STATS", NULL, "text json", GI_STATS_NONE, false, "text, json; not set",
+                         "writes all statistics to stderr at exit, as gilloc_print_stats()"},
 };
 
 static uint64_t values[GI_OPTIONS];
@@ -81,6 +86,9 @@ static _Noreturn void die_of_word(gi_option_id id, const char *value) {
     if (id == GI_OPTION_MALLOC) {
         gi_fatal_input("PYTHONMALLOC", "unknown allocator \"%.100s\"" GI_DO("set one of: %s"), value,
                        options[id].values);
+    }
+    if (id == GI_OPTION_STATS) {
+        gi_fatal_input("GILLOC_STATS", "must be \"text\" or \"json\", not \"%.100s\"", value);
     }
     gi_fatal_input(variable, "must be \"0\" or \"1\", not \"%.100s\"", value);
 }

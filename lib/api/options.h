@@ -21,6 +21,8 @@ typedef enum gi_option_id {
     GI_OPTION_RETIRE_LIMIT,  /* bytes */
     GI_OPTION_STOP_DEADLINE, /* microseconds */
     GI_OPTION_QUARANTINE,    /* bytes */
+    GI_OPTION_MALLOC_STATS,  /* text: set or not */
+    GI_OPTION_STATS,         /* gi_option_stats */
     GI_OPTIONS
 } gi_option_id;
 
@@ -33,6 +35,9 @@ typedef enum gi_option_malloc {
     GI_MALLOC_PYMALLOC,
     GI_MALLOC_PYMALLOC_DEBUG
 } gi_option_malloc;
+
+/* What is printed at exit. */
+typedef enum gi_option_stats { GI_STATS_TEXT, GI_STATS_JSON, GI_STATS_NONE } gi_option_stats;
 
 /* Reads all of them; dies at the first wrong one. */
 void gi_options_read(void);

@@ -51,6 +51,7 @@ static void read_options(void) {
     gi_runtime_set_stop_deadline(gi_option(GI_OPTION_STOP_DEADLINE));
     gi_address_map_init(gi_option(GI_OPTION_RESERVE));
     gi_quarantine_limit = gi_option(GI_OPTION_QUARANTINE);
+    gi_runtime_up_print();
 }
 
 /* PYTHONMALLOC. */

@@ -60,6 +60,10 @@ typedef struct gi_this_thread {
 } gi_this_thread;
 extern __thread gi_this_thread gi_this GI_INTERNAL __attribute__((tls_model("initial-exec")));
 
+/* Defined in print_stats.c: sees to what is to be printed by itself.  As the library becomes ready, with its options
+   read. */
+void gi_runtime_up_print(void);
+
 /* Makes the library ready. */
 void gi_runtime_ready_slow(void);
 extern gi_atomic(uint32_t) gi_runtime_is_ready GI_INTERNAL; /* atomic, order(ready) */

@@ -32,13 +32,14 @@ static gi_arena *spare_descriptors; /* linked by next */
 static unsigned wholly_free;        /* arenas in lists[their pool_count] */
 static gi_arena_allocator allocator_now;
 
+void (*gi_arena_made)(void);
 gi_arena_stats gi_arena_stats_now __attribute__((aligned(GI_CACHE_LINE))); /* written with each pool */
 
 /* --- invariant check -------------------------------------------------------------------------- */
 
 int gi_arena_check(void) {
     int broken = 0;
-    uint64_t arenas = 0, pools_free = 0, pools_dirty = 0;
+    uint64_t arenas = 0, pools = 0, pools_free = 0, pools_dirty = 0;
     gi_mutex_lock(&arena_mutex);
     for (unsigned n = 0; n < LISTS && broken == 0; n++) {
         if (n > 0 && ((nonempty >> n & 1u) != 0) != (lists[n] != NULL)) {
@@ -46,6 +47,7 @@ int gi_arena_check(void) {
         }
         for (const gi_arena *arena = lists[n]; arena != NULL && broken == 0; arena = arena->next) {
             arenas++;
+            pools += arena->pool_count;
             pools_free += arena->free_count;
             pools_dirty += (unsigned)__builtin_popcount(arena->dirty);
             if ((unsigned)__builtin_popcount(arena->free) != arena->free_count ||
@@ -62,6 +64,7 @@ int gi_arena_check(void) {
         }
     }
     if (broken == 0 && (arenas != gi_load_relaxed(&gi_arena_stats_now.arenas) || /* relaxed: under arena_mutex */
+                        pools != gi_load_relaxed(&gi_arena_stats_now.pools) ||
                         pools_free != gi_load_relaxed(&gi_arena_stats_now.pools_free) ||
                         pools_dirty != gi_load_relaxed(&gi_arena_stats_now.pools_dirty))) {
         broken = gi_report_broken("A4", "%llu arenas, %llu pools free, %llu dirty are listed; counted otherwise",
@@ -234,6 +237,7 @@ static bool arena_new(void) {
     list_add_locked(arena);
     set_masks_locked(arena, all_pools(arena), 0);
     gi_counter_add(&gi_arena_stats_now.arenas, 1);
+    gi_counter_add(&gi_arena_stats_now.pools, pool_count);
     gi_counter_add(&gi_arena_stats_now.acquired, 1);
     gi_counter_add(&gi_arena_stats_now.bytes_from_system, GI_ARENA_SIZE);
     uint64_t arenas = gi_load_relaxed(&gi_arena_stats_now.arenas); /* relaxed: under arena_mutex */
@@ -241,6 +245,9 @@ static bool arena_new(void) {
         gi_store_relaxed(&gi_arena_stats_now.arenas_high, arenas);
     }
     gi_mutex_unlock(&arena_mutex);
+    if (gi_unlikely(gi_arena_made != NULL)) {
+        gi_arena_made();
+    }
     return true;
 }
 
@@ -258,6 +265,7 @@ static void arena_remove_locked(gi_arena *arena) {
     gi_assert(right);
     (void)right;
     gi_counter_sub(&gi_arena_stats_now.arenas, 1);
+    gi_counter_sub(&gi_arena_stats_now.pools, arena->pool_count);
     gi_counter_add(&gi_arena_stats_now.released, 1);
     gi_counter_add(&gi_arena_stats_now.bytes_to_system, held_bytes(arena));
 }

@@ -51,7 +51,8 @@ struct gi_arena {
 /* Statistics: what gilloc_get_stats() tells of arenas. */
 typedef struct gi_arena_stats {
     gi_counter arenas, arenas_high, acquired, released; /* guarded by arena; read by anyone */
-    gi_counter pools_free, pools_dirty, bytes_from_system, bytes_to_system;
+    gi_counter pools, pools_free, pools_dirty;          /* the same: in all arenas; of which free, and of which dirty */
+    gi_counter bytes_from_system, bytes_to_system;
 } gi_arena_stats;
 extern gi_arena_stats gi_arena_stats_now GI_INTERNAL;
 
@@ -61,6 +62,10 @@ gi_pool *gi_arena_acquire_pool(unsigned size_class, unsigned kind, uint32_t word
 void gi_arena_release_pool(gi_pool *pool);
 /* Gives back every free pool and every free arena.  Bytes given back. */
 size_t gi_arena_purge(void);
+
+/* Called each time when an arena has been made, with no lock of the manager's held, by the thread that needs it; NULL:
+   not.  Constant once the library is ready. */
+extern void (*gi_arena_made)(void) GI_INTERNAL;
 
 void gi_arena_get_allocator(gi_arena_allocator *allocator);
 void gi_arena_set_allocator(const gi_arena_allocator *allocator);

@@ -71,6 +71,22 @@ static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsig
     return 0;
 }
 
+static int check_counts(const gi_heap *heap) {
+    uint64_t pools = 0, taken = 0;
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            pools += gi_load_relaxed(&heap->classes[kind][size_class].pools); /* relaxed: the world is quiet */
+            taken += gi_load_relaxed(&heap->classes[kind][size_class].taken); /* relaxed: the world is quiet */
+        }
+    }
+    uint64_t all_pools = gi_load_relaxed(&heap->pools), all_taken = gi_load_relaxed(&heap->taken); /* relaxed: quiet */
+    return pools == all_pools && taken == all_taken
+               ? 0
+               : gi_report_broken("H3", "heap %u: %llu pools with %llu blocks taken by class, %llu and %llu in all",
+                                  heap->number, (unsigned long long)pools, (unsigned long long)taken,
+                                  (unsigned long long)all_pools, (unsigned long long)all_taken);
+}
+
 static int check_heap(const gi_heap *heap) {
     uint64_t listed = 0, counted = gi_load_relaxed(&heap->pools); /* relaxed: the world is quiet */
     int broken = check_list(heap, heap->full, true, 0, 0, &listed);
@@ -98,7 +114,7 @@ int gi_heap_check_all(void) {
         }
         sum.pools[1] += gi_load_relaxed(&heap->pools); /* relaxed: the world is quiet */
         sum.taken[1] += gi_load_relaxed(&heap->taken); /* relaxed: the world is quiet */
-        sum.broken |= check_heap(heap);
+        sum.broken |= check_heap(heap) | check_counts(heap);
     }
     if (sum.pools[0] != sum.pools[1] || sum.taken[0] != sum.taken[1]) {
         sum.broken =
@@ -107,6 +123,32 @@ int gi_heap_check_all(void) {
                              (unsigned long long)sum.pools[1], (unsigned long long)sum.taken[1]);
     }
     return sum.broken;
+}
+
+/* --- counts ----------------------------------------------------------------------------------- */
+
+static gi_heap_class *class_of(gi_heap *heap, const gi_pool *pool) {
+    return &heap->classes[pool->kind][pool->size_class];
+}
+
+static void count_pool(gi_heap *heap, const gi_pool *pool) {
+    gi_counter_add(&heap->pools, 1);
+    gi_counter_add(&class_of(heap, pool)->pools, 1);
+}
+
+static void uncount_pool(gi_heap *heap, const gi_pool *pool) {
+    gi_counter_sub(&heap->pools, 1);
+    gi_counter_sub(&class_of(heap, pool)->pools, 1);
+}
+
+static void count_taken(gi_heap *heap, const gi_pool *pool, uint32_t blocks) {
+    gi_counter_add(&heap->taken, blocks);
+    gi_counter_add(&class_of(heap, pool)->taken, blocks);
+}
+
+static void uncount_taken(gi_heap *heap, const gi_pool *pool, uint32_t blocks) {
+    gi_counter_sub(&heap->taken, blocks);
+    gi_counter_sub(&class_of(heap, pool)->taken, blocks);
 }
 
 /* --- lists of pools --------------------------------------------------------------------------- */
@@ -151,7 +193,7 @@ gi_link *gi_heap_take(gi_heap *heap, unsigned kind, unsigned size_class, uint32_
         list_remove(heap, pool);
         list_add(heap, pool);
     }
-    gi_counter_add(&heap->taken, *count);
+    count_taken(heap, pool, *count);
     return blocks;
 }
 
@@ -172,7 +214,7 @@ gi_pool *gi_heap_acquire_pool(gi_heap *heap, unsigned kind, unsigned size_class)
 void gi_heap_add_pool(gi_heap *heap, gi_pool *pool) {
     uint32_t word = gi_word_make(heap->number, pool->kind, pool->size_class);
     gi_store_relaxed(gi_address_word(pool->memory), word); /* relaxed: address_map.h */
-    gi_counter_add(&heap->pools, 1);
+    count_pool(heap, pool);
     list_add(heap, pool);
 }
 
@@ -221,7 +263,7 @@ gi_pool *gi_heap_take_limbo(gi_heap_group *group) {
 /* A pool with nothing taken leaves its heap. */
 static void leave(gi_heap *heap, gi_pool *pool, gi_pool **emptied) {
     list_remove(heap, pool);
-    gi_counter_sub(&heap->pools, 1);
+    uncount_pool(heap, pool);
     gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
     if (gi_unlikely(gi_kinds[pool->kind].type_stable)) {
         put_in_limbo(heap->group, pool);
@@ -245,7 +287,7 @@ gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const c
         block = block->next;
     } while ((uintptr_t)block - (uintptr_t)pool->memory < GI_POOL_SIZE);
     gi_pool_give(pool, blocks, last, count);
-    gi_counter_sub(&heap->taken, count);
+    uncount_taken(heap, pool, count);
     if (pool->taken == 0) {
         leave(heap, pool, emptied);
     } else if (pool->full) {
@@ -277,12 +319,12 @@ void gi_heap_release_pools(gi_pool *emptied) {
 
 static void move_pool(gi_heap *from, gi_heap *to, gi_pool *pool) {
     list_remove(from, pool);
-    gi_counter_sub(&from->pools, 1);
-    gi_counter_sub(&from->taken, pool->taken);
+    uncount_pool(from, pool);
+    uncount_taken(from, pool, pool->taken);
     /* order(page-word): release; pairs with acquire in word_of_block() and give_back(). */
     gi_store_release(gi_address_word(pool->memory), gi_word_make(to->number, pool->kind, pool->size_class));
-    gi_counter_add(&to->pools, 1);
-    gi_counter_add(&to->taken, pool->taken);
+    count_pool(to, pool);
+    count_taken(to, pool, pool->taken);
     list_add(to, pool);
 }
 
@@ -385,6 +427,11 @@ bool gi_heap_number(gi_heap *heap, gi_heap_group *group, gi_asked *asked) {
     bool left = numbers_used < GI_HEAP_NUMBERS - 2;
     if (left) {
         gi_heap_init(heap, group, ++numbers_used, asked);
+        if (!gi_heap_is_shared(heap)) {
+            heap->next = gi_load_relaxed(&group->heaps); /* relaxed: under number_mutex */
+            /* order(heap-number): release; pairs with acquire in gi_heap_first_of(). */
+            gi_store_release(&group->heaps, heap);
+        }
         /* order(heap-number): release; pairs with acquire in gi_heap_of_number(). */
         gi_store_release(&heaps[heap->number], heap);
     }

@@ -20,7 +20,7 @@
  *
  *   Each (kind, class) has a list of partial pools; full pools are in one list.  H1: a pool is in the partial list of
  *   its kind and class exactly if it has something free.  H2: its page word names the heap.  H3: pools and taken blocks
- *   add up to the heap's counts.
+ *   add up to the heap's counts, those of the classes to those of the heap.
  *
  *   status of a private heap   ACTIVE   its thread is attached: only that thread touches pools and counts
  *   (GIL-free mode)            IDLE     its thread is detached: whoever claims it may
@@ -47,16 +47,23 @@ enum { GI_HEAP_ACTIVE = 0, GI_HEAP_IDLE = 1, GI_HEAP_CLAIMED = 2 };
 #define GI_HEAP_SHARED_NUMBER 1u
 #define GI_HEAP_FIRST_PRIVATE_NUMBER 2u
 
+/* Of one kind and class: pools, and blocks that are out of them. */
+typedef struct gi_heap_class {
+    gi_counter pools, taken;
+} gi_heap_class;
+
 typedef struct gi_heap {
     uint32_t number;             /* constant after init */
     struct gi_heap_group *group; /* constant after init */
     gi_atomic(uint32_t) status;  /* atomic, order(heap-claim) */
     gi_atomic(uint32_t) wanted;  /* relaxed: its thread waits for a claim to end, so that no other begins */
     gi_asked *asked;             /* constant after init: how its thread is asked to drain; NULL: shared */
+    struct gi_heap *next;        /* constant once listed: of the private heaps of its group */
     gi_atomic(gi_pool *) partial[GI_KINDS][GI_CLASSES]; /* owner-only; relaxed: peeked at for orphans */
     uint32_t open[GI_KINDS];                            /* owner-only: classes whose remote list is open */
     gi_pool *full;                                      /* owner-only */
     gi_counter pools, taken;                            /* owner-only; read by anyone */
+    gi_heap_class classes[GI_KINDS][GI_CLASSES];        /* owner-only; read by anyone: of which these */
     gi_counter orphaned, adopted;                       /* owner-only; read by anyone */
     bool lost;      /* its thread was inside it when its process was forked: left alone */
     gi_mutex mutex; /* a shared heap's */
@@ -69,6 +76,7 @@ struct gi_retired_chunk;
 typedef struct gi_heap_group {
     gi_heap shared;
     gi_stash *stash;               /* guarded by shared.mutex */
+    gi_atomic(gi_heap *) heaps;    /* atomic, order(heap-number): its private ones, newest first; none leaves */
     gi_mutex mutex;                /* of what follows */
     gi_pool *limbo;                /* guarded by mutex, linked by next */
     struct gi_retired_chunk *left; /* guarded by mutex: what ended threads had retired */
@@ -86,6 +94,11 @@ void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked
 bool gi_heap_group_init(gi_heap_group *group);
 /* The heap of a number that stands in a page word. */
 gi_heap *gi_heap_of_number(uint32_t number);
+/* The newest private heap of the group, from which `next` leads to all others; NULL: none. */
+static inline gi_heap *gi_heap_first_of(const gi_heap_group *group) {
+    /* order(heap-number): acquire; pairs with release in gi_heap_number(). */
+    return gi_load_acquire(&group->heaps);
+}
 /* The highest number given out. */
 uint32_t gi_heap_last_number(void);
 /* Gives `heap` a number of its own; false when there is none left. */

@@ -267,7 +267,7 @@ static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint3
 
 static void free_large(gi_thread_cache *cache, void *block) {
     if (block != NULL) {
-        gi_counter_sub(&cache->large, 1);
+        gi_counter_add(&cache->large_freed, 1);
         gi_object_up.raw_free(block);
     }
 }

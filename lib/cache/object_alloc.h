@@ -255,7 +255,7 @@ static inline bool gi_object_free_large(const gi_fast_limits *limits, void *bloc
     if (gi_unlikely(!gi_object_is_straight(cache, limits, 0) || !gi_object_is_large(block))) {
         return false;
     }
-    gi_counter_sub(&cache->large, 1);
+    gi_counter_add(&cache->large_freed, 1);
     gi_raw_free(NULL, block);
     return true;
 }

@@ -137,6 +137,80 @@ int64_t gi_cache_count_free(const gi_thread_cache *cache) {
     return sum;
 }
 
+/* --- counting --------------------------------------------------------------------------------- */
+
+static void add(gi_free_counts *counts, unsigned kind, unsigned size_class, uint64_t blocks) {
+    counts->blocks[kind][size_class] += blocks;
+    counts->all += blocks;
+    counts->bytes += blocks * gi_class_size(size_class);
+}
+
+/* As count_list() for a list that is right; one that is a ring ends too. */
+static uint64_t length_of(const gi_link *block) {
+    const gi_link *mark = NULL;
+    uint64_t count = 0, move_mark = 1;
+    for (; block != NULL && block != mark; block = block->next, count++) {
+        if (count == move_mark) {
+            mark = block;
+            move_mark *= 2;
+        }
+    }
+    return count;
+}
+
+/* Of the `free` list; a free that has overflowed it may be under way, by the caller. */
+static uint64_t length_of_free(const gi_bin *bin) { return bin->cap - (uint32_t)(bin->room > 0 ? bin->room : 0); }
+
+void gi_cache_add_free(const gi_thread_cache *cache, gi_free_counts *counts) {
+    unsigned kinds = gi_kind_count();
+    for (unsigned kind = 0; kind < kinds; kind++) {
+        for (uint32_t left = cache->used[kind]; left != 0; left &= left - 1) { /* C3: the others are empty */
+            unsigned size_class = (unsigned)__builtin_ctz(left);
+            const gi_bin *bin = &cache->bins[kind][1 + size_class];
+            uint64_t zero = size_class == 0 ? length_of(cache->bins[kind][0].alloc) : 0;
+            add(counts, kind, size_class, length_of_free(bin) + length_of(bin->alloc) + zero);
+        }
+        const gi_remote_list *remotes = cache->own.remote[kind];
+        for (uint32_t left = cache->own.open[kind]; left != 0; left &= left - 1) {
+            unsigned size_class = (unsigned)__builtin_ctz(left);
+            /* order(remote-free): acquire; pairs with release in gi_remote_list_push(). */
+            const gi_link *remote = gi_load_acquire(&remotes[size_class].head);
+            add(counts, kind, size_class, remote == GI_REMOTE_CLOSED ? 0 : length_of(remote));
+        }
+    }
+    for (unsigned i = 0; cache->remote_pending != 0 && i < GI_REMOTE_SLOTS; i++) {
+        const gi_remote_slot *slot = &cache->remote[i];
+        if (slot->count != 0) {
+            add(counts, gi_word_kind(slot->word), gi_word_class(slot->word), slot->count);
+        }
+    }
+}
+
+void gi_cache_add_stashed(gi_heap_group *group, gi_free_counts *counts) {
+    unsigned kinds = gi_kind_count();
+    for (unsigned kind = 0; kind < kinds; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            if (!gi_stash_any(group->stash, kind, size_class)) {
+                continue;
+            }
+            const gi_stash_class *class = &group->stash->classes[kind][size_class];
+            gi_mutex_lock(&group->shared.mutex); /* for one class: threads that run wait for it */
+            for (uint32_t i = 0; i < gi_load_relaxed(&class->count); i++) { /* relaxed: under the mutex */
+                add(counts, kind, size_class, length_of(class->lists[i]));
+            }
+            gi_mutex_unlock(&group->shared.mutex);
+        }
+    }
+}
+
+uint64_t gi_cache_count_pending(const gi_thread_cache *cache) {
+    uint64_t count = 0;
+    for (unsigned i = 0; cache->remote_pending != 0 && i < GI_REMOTE_SLOTS; i++) {
+        count += cache->remote[i].count;
+    }
+    return count;
+}
+
 /* --- giving blocks back to their pools -------------------------------------------------------- */
 
 /* Pools that have become empty go back to their arenas, and these perhaps to a user's arena allocator: not while this
@@ -737,7 +811,7 @@ void gi_cache_for_each(void (*visit)(gi_thread_cache *cache, void *arg), void *a
     for (uint32_t number = GI_HEAP_FIRST_PRIVATE_NUMBER; number <= last; number++) {
         gi_heap *heap = gi_heap_of_number(number);
         if (!gi_heap_is_shared(heap)) {
-            visit((gi_thread_cache *)(void *)((char *)heap - offsetof(gi_thread_cache, own)), arg);
+            visit(gi_cache_of_heap(heap), arg);
         }
     }
 }

@@ -63,17 +63,17 @@ typedef struct gi_remote_slot {
 struct gi_quarantine;
 
 typedef struct gi_thread_cache {
-    uint32_t tag[GI_KINDS];  /* constant while attached: the page word of class 0 of my heap */
-    uint32_t used[GI_KINDS]; /* classes whose bin may hold something or has grown; the others have cap 0 */
-    uint32_t remote_pending; /* remote slots that are not empty */
-    gi_pool *emptied;        /* pools with nothing taken, to be released */
-    bool claiming;           /* holds a claim on another cache's heap */
-    uint32_t safepoints;     /* passed since the last flush of remote slots, while some are not empty */
-    gi_heap *heap;           /* where it refills from: the group's shared heap or &own; NULL: neither yet */
-    gi_counter large;        /* large blocks allocated minus freed here; wraps below 0 */
+    uint32_t tag[GI_KINDS];        /* constant while attached: the page word of class 0 of my heap */
+    uint32_t used[GI_KINDS];       /* classes whose bin may hold something or has grown; the others have cap 0 */
+    uint32_t remote_pending;       /* remote slots that are not empty */
+    gi_pool *emptied;              /* pools with nothing taken, to be released */
+    bool claiming;                 /* holds a claim on another cache's heap */
+    uint32_t safepoints;           /* passed since the last flush of remote slots, while some are not empty */
+    gi_heap *heap;                 /* where it refills from: the group's shared heap or &own; NULL: neither yet */
+    gi_counter large, large_freed; /* large blocks allocated and freed here, ever */
     gi_counter remote_frees, remote_batches;
-    gi_retired retired;               /* retire.h */
-    struct gi_quarantine *quarantine; /* of the debug hooks; NULL: none yet */
+    gi_retired retired;                           /* retire.h */
+    gi_atomic(struct gi_quarantine *) quarantine; /* atomic, order(quarantine): of the debug hooks; NULL: none yet */
     gi_bin bins[GI_KINDS][1 + GI_CLASSES];
     gi_remote_slot remote[GI_REMOTE_SLOTS];
     gi_heap own;
@@ -176,6 +176,21 @@ int64_t gi_cache_count_free(const gi_thread_cache *cache);
 /* Free blocks in the stash of a group; C2 on the way, -1 for a broken one. */
 int64_t gi_cache_count_stash(gi_heap_group *group);
 
+/* Free blocks by kind and class, and all. */
+typedef struct gi_free_counts {
+    uint64_t blocks[GI_KINDS][GI_CLASSES], all, bytes;
+} gi_free_counts;
+/* The same as the two above without the checks: adds what there is.  As fast as may be for statistics: of what a cache
+   has only the blocks in `alloc` lists and in remote lists are looked at, since nobody counts these. */
+void gi_cache_add_free(const gi_thread_cache *cache, gi_free_counts *counts);
+void gi_cache_add_stashed(gi_heap_group *group, gi_free_counts *counts);
+/* Blocks that the cache has freed for others and not handed over yet.  By whom gi_cache_count_free() says. */
+uint64_t gi_cache_count_pending(const gi_thread_cache *cache);
+
+/* The cache that a private heap is part of. */
+static inline gi_thread_cache *gi_cache_of_heap(gi_heap *heap) {
+    return (gi_thread_cache *)(void *)((char *)heap - offsetof(gi_thread_cache, own));
+}
 /* Calls `visit` for every cache that was ever made. */
 void gi_cache_for_each(void (*visit)(gi_thread_cache *cache, void *arg), void *arg);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * debug_hooks.c [L5] - debug hooks.  Theory: debug_hooks.h.
- *   Locks   hooks, quarantine.
+ *   Locks   hooks, quarantine.  Orders: quarantine.
  */
 #include "lib/domain/debug_hooks.h"
 
@@ -249,13 +249,15 @@ static bool push_raw(const gi_quarantined *entry) {
 /* In the quarantine of the thread that is attached. */
 static bool push_own(const gi_quarantined *entry, const char *function) {
     gi_thread_cache *cache = gi_current_cache;
-    if (gi_unlikely(cache->quarantine == NULL)) {
-        cache->quarantine = gi_quarantine_new();
-        if (cache->quarantine == NULL) {
+    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's own */
+    if (gi_unlikely(quarantine == NULL)) {
+        quarantine = gi_quarantine_new();
+        if (quarantine == NULL) {
             return false;
         }
+        /* order(quarantine): release; pairs with acquire in gi_debug_count(). */
+        gi_store_release(&cache->quarantine, quarantine);
     }
-    gi_quarantine *quarantine = cache->quarantine;
     gi_quarantined out;
     while (gi_quarantine_pop(quarantine, entry->size, &out)) {
         release(&out, function);
@@ -290,7 +292,7 @@ void gi_debug_free_all(gi_quarantine *quarantines, const char *function) {
 }
 
 void gi_debug_flush(gi_thread_cache *cache, const char *function) {
-    gi_quarantine *quarantine = cache->quarantine;
+    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's, or the world is stopped */
     gi_quarantined out;
     while (quarantine != NULL && gi_quarantine_pop(quarantine, SIZE_MAX, &out)) {
         release(&out, function);
@@ -301,7 +303,8 @@ void gi_debug_flush(gi_thread_cache *cache, const char *function) {
 }
 
 void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *large) {
-    const gi_quarantine *quarantine = cache->quarantine;
+    /* order(quarantine): acquire; pairs with release in push_own(). */
+    const gi_quarantine *quarantine = gi_load_acquire(&cache->quarantine);
     /* relaxed: statistics */
     *large = quarantine != NULL ? gi_load_relaxed(&quarantine->large) : 0;
     uint64_t all = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0;

@@ -6,7 +6,7 @@
 #include "stress/costs/cost.h"
 
 const struct cost *const costs[] = {
-    &cost_retire, &cost_safepoint, &cost_attach, &cost_stop, &cost_visit, &cost_switch, NULL,
+    &cost_retire, &cost_safepoint, &cost_attach, &cost_stop, &cost_visit, &cost_switch, &cost_statistics, NULL,
 };
 
 void cost_row(struct cost_job *job, const char *what, const char *unit, struct sample *sample) {

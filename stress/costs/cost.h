@@ -32,6 +32,6 @@ extern const struct cost *const costs[]; /* up to NULL */
 /* One row of the table: `what` costs so many `unit`; takes over the sample. */
 void cost_row(struct cost_job *job, const char *what, const char *unit, struct sample *sample);
 
-extern const struct cost cost_retire, cost_safepoint, cost_attach, cost_stop, cost_visit, cost_switch;
+extern const struct cost cost_retire, cost_safepoint, cost_attach, cost_stop, cost_visit, cost_switch, cost_statistics;
 
 #endif /* STRESS_COSTS_COST_H */

@@ -11,7 +11,7 @@ void settings_help(FILE *out) {
     fputs(
         "Usage: costs [OPTION]...\n"
         "What calls cost that CPython has no like of: deferred frees, safepoints, the\n"
-        "stopped world, the walk, mode switches.\n"
+        "stopped world, the walk, mode switches, statistics.\n"
         "\n"
         "      --cost=LIST    costs with commas between them (default all)\n"
         "      --rounds=N     of each (default 50)\n"

@@ -33,6 +33,14 @@ static uint64_t get(const gi_counter *counter) { return gi_load_relaxed(counter)
 static bool asked_to_drop(const gi_asked *asked) { return (gi_load_relaxed(&asked->bits) & GI_ASKED_DROP) != 0; }
 static void forget_request(gi_asked *asked) { gi_store_relaxed(&asked->bits, 0); }
 
+static uint64_t ended_waits(void) {
+    uint64_t sum = 0;
+    for (int i = 0; i < GI_WAIT_BUCKETS; i++) {
+        sum += get(&gil.times.waits[i]);
+    }
+    return sum;
+}
+
 static void expect_free_and_quiet(void) {
     EXPECT_EQ(gi_load_relaxed(&gil.state), 0);
     EXPECT(gi_load_relaxed(&gil.holder) == NULL);
@@ -192,6 +200,8 @@ static void one_holder_at_a_time_and_the_counts_add_up(void) {
         EXPECT_AT_MOST(get(&gil.takes), takes + yields);
         EXPECT_AT_MOST(get(&gil.waits), get(&gil.takes));
         EXPECT_AT_MOST(get(&gil.handoffs), get(&gil.waits));
+        EXPECT_EQ(ended_waits(), get(&gil.waits));
+        EXPECT_AT_MOST(get(&gil.times.wait_max), get(&gil.times.wait_sum));
         expect_free_and_quiet();
     }
 }
@@ -429,6 +439,102 @@ static void waiters_of_a_kind_go_in_order_of_arrival(void) {
     }
 }
 
+/* --- times ------------------------------------------------------------------------------------ */
+
+#define LONG_NS 3000000u
+
+/* The one wait that there was has been counted where its length says, and as long as between these moments. */
+static void expect_one_wait(uint64_t least, uint64_t most) {
+    uint64_t wait = get(&gil.times.wait_max);
+    EXPECT(least <= wait && wait <= most);
+    EXPECT_EQ(get(&gil.times.wait_sum), wait);
+    EXPECT_EQ(ended_waits(), 1);
+    EXPECT_EQ(get(&gil.times.waits[63 - __builtin_clzll(wait)]), 1);
+}
+
+static void nothing_is_measured_where_nobody_waits(void) {
+    gi_asked asked = {0};
+    init(SHORT_NS);
+    for (int i = 0; i < 100; i++) {
+        gi_gil_take(&gil, &asked, false);
+        gi_gil_yield(&gil, &asked);
+        gi_gil_drop(&gil);
+    }
+    EXPECT_EQ(ended_waits(), 0);
+    EXPECT_EQ(get(&gil.times.wait_max), 0);
+    EXPECT_EQ(get(&gil.times.wait_sum), 0);
+    EXPECT_EQ(get(&gil.times.hold_max), 0);
+}
+
+/* A hold that nobody saw begin counts from when the first waiter came; the wait until that one has the lock. */
+static void a_hold_counts_since_the_first_waiter_came(void) {
+    gi_asked asked = {0};
+    init(NEVER_NS);
+    for (uint64_t waits = 0; waits < 2; waits++) { /* the second time after one that had waiters, too */
+        gil.times = (gi_gil_times){.hold_max = 0};
+        order_length = 0;
+        gi_gil_take(&gil, &asked, false);
+        uint64_t taken = now_ns();
+        WAIT_UNTIL(now_ns() >= taken + 10 * LONG_NS);
+        struct visitor visitor = {.name = 'v', .early = false};
+        uint64_t before = now_ns();
+        pthread_t thread = queue(&visitor, waits + 1);
+        uint64_t after = now_ns();
+        WAIT_UNTIL(now_ns() >= after + LONG_NS);
+        EXPECT_EQ(get(&gil.times.hold_max), 0);
+        EXPECT_EQ(ended_waits(), 0);
+        gi_gil_drop(&gil);
+        uint64_t dropped = now_ns();
+        thread_join(thread);
+        EXPECT(LONG_NS <= get(&gil.times.hold_max) && get(&gil.times.hold_max) <= dropped - before);
+        expect_one_wait(LONG_NS, now_ns() - before);
+        expect_order("v");
+    }
+}
+
+static struct shared leave;
+
+static void *visit_until_told(void *arg) {
+    struct visitor *self = arg;
+    gi_gil_take(&gil, &self->asked, self->early);
+    order[order_length++] = self->name;
+    WAIT_UNTIL(shared_get(&leave) != 0);
+    gi_gil_drop(&gil);
+    return NULL;
+}
+
+static void *yield_once(void *arg) {
+    gi_gil_yield(&gil, arg);
+    order[order_length++] = 'm';
+    gi_gil_drop(&gil);
+    return NULL;
+}
+
+/* One that was handed the lock counts from then, though its waiters came before; one under way does not count. */
+static void a_hold_that_was_handed_over_counts_since_then(void) {
+    gi_asked asked = {0};
+    init(NEVER_NS);
+    struct visitor visitor = {.name = 'v', .early = true};
+    gi_gil_take(&gil, &asked, false);
+    pthread_t thread = thread_start(visit_until_told, &visitor);
+    WAIT_UNTIL(get(&gil.waits) == 1);
+    uint64_t before = now_ns();
+    pthread_t yielder = thread_start(yield_once, &asked); /* this thread's lock: any thread may drop it */
+    WAIT_UNTIL(get(&gil.handoffs) == 1);
+    uint64_t handed = now_ns(), first = get(&gil.times.hold_max);
+    WAIT_UNTIL(now_ns() >= handed + LONG_NS && now_ns() >= handed + 2 * first);
+    EXPECT_EQ(get(&gil.times.hold_max), first);
+    shared_set(&leave, 1);
+    thread_join(thread);
+    thread_join(yielder);
+    EXPECT(LONG_NS <= get(&gil.times.hold_max) && get(&gil.times.hold_max) <= now_ns() - before);
+    EXPECT(get(&gil.times.hold_max) > first);
+    EXPECT_EQ(ended_waits(), get(&gil.waits));
+    EXPECT(get(&gil.times.wait_sum) >= get(&gil.times.wait_max));
+    expect_order("vm");
+    expect_free_and_quiet();
+}
+
 /* --- requests --------------------------------------------------------------------------------- */
 
 static void a_request_that_is_lost_is_repeated(void) {
@@ -582,6 +688,7 @@ static void after_fork_nobody_holds_it(void) {
     if (in_child(visitors, threads, &asked, &pid)) {
         gi_gil_after_fork_child(&gil, NULL);
         expect_free_and_quiet();
+        EXPECT_EQ(get(&gil.waits), ended_waits()); /* those of the parent's threads have ended */
         gi_gil_take(&gil, &other, false);
         EXPECT(gi_load_relaxed(&gil.holder) == &other);
         gi_gil_drop(&gil);
@@ -608,6 +715,9 @@ int main(void) {
         IN_CHILD(an_early_waiter_goes_first),
         IN_CHILD(an_early_waiter_waits_for_a_late_one_that_waited_long),
         IN_CHILD(waiters_of_a_kind_go_in_order_of_arrival),
+        IN_CHILD(nothing_is_measured_where_nobody_waits),
+        IN_CHILD(a_hold_counts_since_the_first_waiter_came),
+        IN_CHILD(a_hold_that_was_handed_over_counts_since_then),
         IN_CHILD(a_request_that_is_lost_is_repeated),
         IN_CHILD(who_asks_sees_the_word_of_who_took),
         IN_CHILD(who_asks_sees_the_word_of_who_waited),

@@ -39,7 +39,7 @@ def functions(code):
 
 def stats_fields(code):
     body = re.search(r"typedef struct \{([^}]*)\} gilloc_stats;", code).group(1)
-    return re.findall(r"(\w+);", body)
+    return re.findall(r"(\w+)(?:\[\w+\])?;", body)
 
 
 def other_names(code):
@@ -141,8 +141,8 @@ FAULTS = [  # path, old, new, what must be said
     ("lib/include/gilloc/pystate.h", "PyGILState_LOCKED =", "PyGILState_GONE =", "the name PyGILState_GONE is not"),
     ("lib/include/gilloc/gilloc.h", "} gilloc_lock;", "} gilloc_gone;", "the name gilloc_gone is not described"),
     ("lib/include/gilloc/gilloc.h", "(*held)(", "(*gone)(", "the name gone is not described"),
-    ("lib/include/gilloc/gilloc.h", "uint64_t pools;", "uint64_t gone;", "the field gone is not described"),
-    ("lib/include/gilloc/gilloc.h", "uint64_t pools;", "uint64_t gone;", "the field pools is described and is not"),
+    ("lib/include/gilloc/gilloc.h", "uint64_t pools_free;", "uint64_t gone;", "the field gone is not described"),
+    ("lib/include/gilloc/gilloc.h", "uint64_t pools_free;", "uint64_t gone;", "field pools_free is described and"),
     ("lib/api/options.c", '{"GILLOC_RESERVE"', '{"GILLOC_GONE"', "the variable GILLOC_GONE is not"),
     ("lib/api/options.c", '"as gilloc_set_retire_limit()"', '"gone"', "GILLOC_RETIRE_LIMIT is described otherwise"),
     ("lib/api/runtime.c", "gi_options_read();", 'getenv("GILLOC_GONE");', "GILLOC_GONE is read past the table"),
@@ -150,7 +150,7 @@ FAULTS = [  # path, old, new, what must be said
     ("lib/api/gilloc.c", '"no such domain"', '"gone"', "described and is not there: no such domain"),
     ("lib/api/pystate.c", '"%p is no interpreter"', '"%p is gone"', 'is not described: "%p is gone"'),
     ("lib/api/runtime.c", 'gi_fatal("first use"', 'gi_fatal("last use"', "the fatal error of last use is not"),
-    ("lib/api/stats.c", 'gi_report_broken("T1"', 'gi_report_broken("T2"', "the invariant T2 is not described"),
+    ("lib/api/stats.c", 'gi_report_broken("T1"', 'gi_report_broken("T3"', "the invariant T3 is not described"),
     ("docs/api.md", "| `PyMem_Free(block)`, `PyObject_Free(block)` | attached |", "| `PyMem_Free(block)`, "
      "`PyObject_Free(block)` | somebody |", "who may call PyMem_Free: 'somebody'"),
     ("docs/api.md", "| `PyThreadState_Get()` |", "| Get |", "the function PyThreadState_Get is not described"),

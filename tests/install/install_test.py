@@ -118,7 +118,7 @@ class Install(unittest.TestCase):
         self.assertNotIn("TEXTREL", tags)
         self.assertIn("STATIC_TLS", tags)  # initial-exec: one instruction to the thread's cache
         for needed in re.findall(r"NEEDED.*\[(.*)\]", tags):
-            self.assertRegex(needed, r"^(liburcu-(qsbr|common)|libc|libm|ld-linux.*)\.so\.\d+$")
+            self.assertRegex(needed, r"^(liburcu-(qsbr|common)|libjansson|libc|libm|ld-linux.*)\.so\.\d+$")
 
     def test_its_own_calls_stay_inside(self):
         relocations = run("readelf", "-rW", str(self.prefix / "lib/libgilloc.so.0")).stdout

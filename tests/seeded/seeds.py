@@ -469,8 +469,8 @@ SEEDS = [
          "    } while (block != NULL);",
          "cache:heap_test"),
     step("runs: one block of each is counted", HEAP,
-         "    gi_counter_sub(&heap->taken, count);\n",
-         "    gi_counter_sub(&heap->taken, 1);\n",
+         "    uncount_taken(heap, pool, count);\n",
+         "    uncount_taken(heap, pool, 1);\n",
          "cache:heap_test"),
     # --- interpreters
     step("interpreters: a foreign block is kept", OBJECT,

@@ -182,6 +182,10 @@ GILLOC_API size_t gilloc_purge(void);
    gilloc.  0, or -1 if `f` cannot be written.  Any thread. */
 GILLOC_API int gilloc_print_options(FILE *f);
 
+/* Waits for the lock by their length: `lock_wait_histogram[i]` has those of 2^i to
+   2^(i+1) - 1 nanoseconds, the first those below too, the last those above. */
+enum { GILLOC_WAIT_BUCKETS = 40 };
+
 /* What gilloc has done so far.  Set `size` to sizeof(gilloc_stats) before the
    call; later versions append fields and fill only what fits. */
 typedef struct {
@@ -217,10 +221,91 @@ typedef struct {
     uint64_t grace_periods;  /* waited for, ever */
     /* the stopped world */
     uint64_t world_stops; /* ever */
+    /* more of blocks, pools and arenas */
+    uint64_t cached_blocks; /* free, in stashes and in the caches that can be looked at (gilloc_allocated_blocks()) */
+    uint64_t cached_bytes;  /* of these */
+    uint64_t quarantined_blocks; /* freed, and kept from use by debug hooks */
+    uint64_t pools_dirty;        /* free pools that hold memory, now */
+    uint64_t arena_bytes;        /* address space of the arenas held now */
+    /* more of threads and the lock; with several interpreters the sum or the most of all their locks */
+    uint64_t threads_attached; /* now */
+    uint64_t lock_holder;      /* the kernel's number of the thread that holds the main interpreter's lock; 0: nobody */
+    uint64_t lock_waiting;     /* threads that wait for it now */
+    uint64_t lock_wait_ns;     /* all waits that have ended, together */
+    uint64_t lock_wait_max_ns; /* the longest */
+    uint64_t lock_hold_max_ns; /* the longest hold that ended while somebody waited, as far as it is known */
+    uint64_t lock_wait_histogram[GILLOC_WAIT_BUCKETS]; /* waits that have ended */
 } gilloc_stats;
 
 /* Fills `*out`.  Any thread, never waits for a running thread. */
 GILLOC_API void gilloc_get_stats(gilloc_stats *out);
+
+/* Small blocks of one domain and one size.  blocks_in_use + blocks_cached + blocks_free
+   is what the pools have room for; exact when gilloc_allocated_blocks() is. */
+typedef struct {
+    size_t size;                 /* bytes of this struct in the library, which may be newer */
+    PyMemAllocatorDomain domain; /* mem, object or a kind */
+    const char *name;            /* "mem", "object", or the kind's */
+    uint64_t block_size;
+    uint64_t pools;
+    uint64_t blocks_in_use; /* those that wait to be freed, and those in quarantine, included */
+    uint64_t blocks_cached; /* as gilloc_stats.cached_blocks */
+    uint64_t blocks_free;   /* in pools, those that have never been used included */
+} gilloc_class_stats;
+
+/* Called for each; non-zero ends the visit. */
+typedef int (*gilloc_class_visitor)(const gilloc_class_stats *stats, void *arg);
+
+/* Visits each domain and block size that has pools now, in this order, the smallest
+   first.  0, or what the visitor returned.  Any thread, never waits for a running
+   thread; the visitor may do what its caller may. */
+GILLOC_API int gilloc_visit_classes(gilloc_class_visitor visit, void *arg);
+
+typedef enum {
+    GILLOC_THREAD_DETACHED = 0,
+    GILLOC_THREAD_ATTACHED = 1,
+    GILLOC_THREAD_PARKED = 2 /* at a safepoint: waits for the lock or for the world */
+} gilloc_thread_status;
+
+/* One thread state.  What has happened "ever" includes those that were deleted before and
+   whose memory the state has. */
+typedef struct {
+    size_t size; /* bytes of this struct in the library, which may be newer */
+    PyThreadState *state;
+    uint64_t number;      /* 1, 2, ... in order of birth in its interpreter */
+    uint64_t interpreter; /* 0: the main one; 1, 2, ... in order of birth */
+    gilloc_thread_status status;
+    int thread;               /* the kernel's number of the thread that attached last; 0: none has */
+    int cache_known;          /* whether its cache could be looked at: it is the caller's, or detached and not in use */
+    uint64_t cached_blocks;   /* free blocks in its cache; 0 if that is not known, as the next two */
+    uint64_t cached_bytes;    /* of these */
+    uint64_t remote_pending;  /* of these, freed for other threads and not handed over yet */
+    uint64_t remote_waiting;  /* blocks that others have freed for it, and it has not taken in; about */
+    uint64_t pools;           /* of its own heap (GIL-free mode) */
+    uint64_t pool_blocks;     /* out of these pools: in use, or in whatever cache */
+    uint64_t large_allocated; /* blocks from the raw domain, ever */
+    uint64_t large_freed;     /* ever, by this thread: others may have allocated them */
+    uint64_t remote_frees;    /* blocks handed to another thread's heap, ever */
+    uint64_t remote_batches;  /* atomic operations that took */
+    uint64_t retired_blocks;  /* ever */
+    uint64_t retired_bytes;   /* wait to be freed now */
+    uint64_t retired_lost;    /* stay allocated */
+    uint64_t grace_periods;   /* waited for, ever */
+} gilloc_thread_stats;
+
+/* Called for each; non-zero ends the visit. */
+typedef int (*gilloc_thread_visitor)(const gilloc_thread_stats *stats, void *arg);
+
+/* Visits each thread state there is, of each interpreter the newest first.  0, or what
+   the visitor returned.  Any thread, never waits for a running thread; the visitor may
+   do what its caller may. */
+GILLOC_API int gilloc_visit_threads(gilloc_thread_visitor visit, void *arg);
+
+/* Writes all these figures to `file` by one write, as "text" (CPython's
+   sys._debugmallocstats(), then sections of gilloc's own) or as "json".  0, or -1 with
+   errno: EINVAL (another format), ENOMEM, or what writing says.  Any thread, never
+   waits for a running thread. */
+GILLOC_API int gilloc_print_stats(FILE *file, const char *format);
 
 /* Walks arenas, pools, heaps, caches and threads from the roots.  0, or -1 with
    each broken invariant on stderr.  Call it while no other thread is attached, or in
