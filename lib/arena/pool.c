@@ -16,6 +16,13 @@
 #define CARVE_BYTES ((size_t)2048)
 #endif
 
+#define SIZE_OF(class) (((class) + 1) * GI_ALIGNMENT)
+#define INVERSE(class) (uint32_t)((((uint64_t)1 << 32) + SIZE_OF(class) - 1) / SIZE_OF(class))
+#define INVERSES(class) INVERSE(class), INVERSE((class) + 1), INVERSE((class) + 2), INVERSE((class) + 3)
+const uint32_t gi_pool_inverses[GI_CLASSES] = {INVERSES(0),  INVERSES(4),  INVERSES(8),  INVERSES(12),
+                                               INVERSES(16), INVERSES(20), INVERSES(24), INVERSES(28)};
+_Static_assert(GI_CLASSES == 32, "each class has an inverse");
+
 /* --- invariant check -------------------------------------------------------------------------- */
 
 int gi_pool_check(const gi_pool *pool) {
@@ -25,7 +32,7 @@ int gi_pool_check(const gi_pool *pool) {
     }
     unsigned length = 0;
     for (const gi_link *block = pool->free; block != NULL && length <= pool->free_count;
-         block = block->next, length++) {
+         block = gi_link_next(block), length++) {
         gi_block_fault fault = gi_pool_examine(pool, block, 0); /* none need be taken */
         if (fault == GI_BLOCK_INTERIOR || fault == GI_BLOCK_NOT_CARVED || (const char *)block < pool->memory ||
             (const char *)block >= pool->memory + GI_POOL_SIZE) {
@@ -46,11 +53,11 @@ static gi_link *carve(gi_pool *pool, uint32_t *count) {
     unsigned blocks = (unsigned)(CARVE_BYTES / size), left = (unsigned)(pool->capacity - pool->carved);
     blocks = blocks == 0 ? 1 : blocks;
     blocks = blocks < left ? blocks : left;
-    char *first = pool->memory + pool->carved * size + pool->link_offset;
-    for (unsigned i = 0; i + 1 < blocks; i++) {
-        ((gi_link *)(void *)(first + i * size))->next = (gi_link *)(void *)(first + (i + 1) * size);
+    char *first = pool->memory + pool->carved * size + pool->link_offset, *last = first;
+    for (const char *end = first + (blocks - 1) * size; last != end; last += size) {
+        gi_link_set((gi_link *)(void *)last, (gi_link *)(void *)(last + size));
     }
-    ((gi_link *)(void *)(first + (blocks - 1) * size))->next = NULL;
+    gi_link_set((gi_link *)(void *)last, NULL);
     pool->carved = (uint16_t)(pool->carved + blocks);
     *count = blocks;
     return (gi_link *)(void *)first;
@@ -78,7 +85,7 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->next = pool->prev = NULL;
     pool->taken = pool->free_count = pool->carved = 0;
     pool->capacity = (uint16_t)(GI_POOL_SIZE / gi_class_size(size_class));
-    pool->inverse = (uint32_t)((((uint64_t)1 << 32) + gi_class_size(size_class) - 1) / gi_class_size(size_class));
+    pool->inverse = gi_pool_inverses[size_class];
     pool->size_class = (uint8_t)size_class;
     pool->kind = (uint8_t)kind;
     pool->link_offset = gi_kinds[kind].link_offset;

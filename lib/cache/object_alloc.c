@@ -6,11 +6,13 @@
  */
 #include "lib/cache/object_alloc.h"
 
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "concurrency/check.h"
 #include "lib/arena/kind.h"
+#include "lib/cache/free_list.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -70,14 +72,31 @@ static __attribute__((cold, noreturn)) void die_wrong_domain(unsigned kind, unsi
         gi_calls[found].api, gi_calls[kind].api, gi_kinds[kind].name, gi_kinds[found].name, block);
 }
 
+static __attribute__((cold, noreturn)) void die_invalid(unsigned kind, const void *block, const char *what,
+                                                        const char *function) {
+    gi_fatal(function,
+             "invalid pointer" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, %s")
+                 GI_DO("free each block once, and only pointers that an allocation returned"),
+             gi_kinds[kind].name, block, what);
+}
+
 static __attribute__((cold, noreturn)) void die_no_block(unsigned kind, const void *block, uint32_t word,
                                                          const char *function) {
-    gi_fatal(
-        function,
-        "invalid pointer" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, %s")
-            GI_DO("free each block once, and only pointers that an allocation returned"),
-        gi_kinds[kind].name, block,
-        word == GI_WORD_NO_POOL ? "in an arena, where no block is now" : "in gilloc's own memory, where no arena is");
+    bool slot = (const char *)block >= gi_os_reservation()->slots;
+    die_invalid(kind, block,
+                word == GI_WORD_NO_POOL ? "in an arena, where no block is now"
+                : slot                  ? "in gilloc's own memory, where no arena is"
+                                        : "in gilloc's own memory",
+                function);
+}
+
+/* In a pool, but not at the start of a block. */
+static __attribute__((cold, noreturn)) void die_inside(unsigned kind, const void *block, uint32_t word,
+                                                       const char *function) {
+    size_t size = gi_class_size(gi_word_class(word)), offset = ((uintptr_t)block & (GI_POOL_SIZE - 1)) % size;
+    char what[80];
+    snprintf(what, sizeof(what), "%zu bytes behind the start of a block of %zu bytes", offset, size);
+    die_invalid(kind, block, what, function);
 }
 
 gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function, size_t size, const void *block) {
@@ -114,6 +133,9 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
     }
     if (gi_unlikely(gi_word_kind(word) != kind)) {
         die_wrong_domain(kind, gi_word_kind(word), block, function);
+    }
+    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[gi_word_class(word)], (uintptr_t)block))) {
+        die_inside(kind, block, word, function);
     }
     return word;
 }
@@ -152,25 +174,20 @@ static bool stays(unsigned kind, size_t size, size_t block_size) {
 static void *pop(gi_bin *bin) {
     gi_link *block = bin->alloc;
     gi_assert(block != NULL);
-    bin->alloc = block->next;
+    bin->alloc = gi_link_next(block);
     return block;
 }
 
-void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size) {
+void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, size_t size) {
     if (!gi_below_relaxed(size, &limits->sizes)) {
         return NULL;
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
-    gi_link *block = bin->free;
-    if (bin->alloc != NULL || block == NULL) {
+    if (bin->alloc != NULL || bin->free == NULL) {
         return NULL;
     }
-    bin->free = NULL;
-    bin->length = bin->cap - (uint32_t)bin->room;
-    bin->room = (int32_t)bin->cap;
-    bin->fresh = false;
-    bin->alloc = block->next;
-    return block;
+    gi_free_list_look(kind, gi_size_class(size), bin->free, gi_calls[kind].malloc);
+    return gi_bin_swap(bin);
 }
 
 /* A block, by its link, for a small request, whose bin's `alloc` may be empty; NULL when no arena can be had. */
@@ -365,6 +382,29 @@ void gi_object_free_kind(unsigned kind, void *block) {
 
 /* --- realloc ---------------------------------------------------------------------------------- */
 
+/* A small block that is not to stay, whose class is at that offset of a page word. */
+static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size,
+                                                  uint32_t offset) {
+    gi_thread_cache *cache = gi_current_cache;
+    size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
+    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[offset >> GI_WORD_CLASS_SHIFT], (uintptr_t)block))) {
+        return NULL; /* no block: the slow path says so */
+    }
+    void *moved = gi_object_malloc_fast(kind, limits, size);
+    if (gi_likely(moved != NULL)) {
+        memcpy(moved, block, size < block_size ? size : block_size);
+        gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
+        gi_link *link = block;
+        if (gi_unlikely(--bin->room < 0)) {
+            gi_cache_overflow(cache, kind, offset >> GI_WORD_CLASS_SHIFT, gi_calls[kind].realloc);
+            bin->room--;
+        }
+        link->next = bin->free;
+        bin->free = link;
+    }
+    return moved;
+}
+
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
     gi_thread_cache *cache = gi_current_cache;
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
@@ -388,12 +428,7 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
     if (served <= block_size && (block_size - served < GI_ALIGNMENT || 4 * served > 3 * block_size)) {
         return block;
     }
-    void *moved = gi_object_malloc_fast(kind, limits, size);
-    if (gi_likely(moved != NULL)) {
-        memcpy(moved, block, size < block_size ? size : block_size);
-        gi_cache_keep(cache, kind, offset >> GI_WORD_CLASS_SHIFT, block, gi_calls[kind].realloc);
-    }
-    return moved;
+    return move_small(kind, limits, block, size, offset);
 }
 
 void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {

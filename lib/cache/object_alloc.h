@@ -18,6 +18,7 @@
 
 #include <string.h>
 
+#include "lib/cache/free_list.h"
 #include "lib/cache/thread_cache.h"
 #include "lib/os/raw_alloc.h"
 
@@ -40,8 +41,6 @@ typedef struct gi_call_names {
 } gi_call_names;
 extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 
-/* The second half of the fast path: a small block after the bin's two lists have changed places, or NULL. */
-void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size);
 /* The fast path of realloc, for the mem and object domains; NULL for the slow path. */
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 /* A kind that was made, with links where its kind says: the whole calls; the sizes are at most PY_SSIZE_T_MAX. */
@@ -124,6 +123,33 @@ static inline void *gi_object_malloc_fast(unsigned kind, const gi_fast_limits *l
     bin->alloc = next;
     return block;
 }
+
+/* `free`, which is not empty, becomes `alloc`, which is; its first block. */
+static inline void *gi_bin_swap(gi_bin *bin) {
+    gi_link *block = bin->free;
+    bin->free = NULL;
+    bin->length = bin->cap - (uint32_t)bin->room;
+    bin->room = (int32_t)bin->cap;
+    bin->fresh = false;
+    bin->alloc = block->next;
+    return block;
+}
+
+/* The second half of the fast path, for the mem and object domains: a small block after the bin's two lists have
+   changed places, or NULL. */
+static inline void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size) {
+    if (gi_unlikely(!gi_below_relaxed(size, &limits->sizes))) {
+        return NULL;
+    }
+    gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
+    /* The bin of 0 bytes has no `free`. */
+    if (bin->alloc != NULL || bin->free == NULL || !gi_free_list_begins_well(gi_size_class(size), bin->free)) {
+        return NULL;
+    }
+    return gi_bin_swap(bin);
+}
+/* The same where a list has to be looked at more closely. */
+void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, size_t size);
 
 /* The same, zeroed; the product has been checked. */
 static inline void *gi_object_calloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {
