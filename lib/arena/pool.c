@@ -6,6 +6,7 @@
 #include "lib/arena/pool.h"
 
 #include "concurrency/check.h"
+#include "lib/arena/hardened.h"
 #include "lib/arena/kind.h"
 
 /* How much is carved at a time: little enough that a class which is used once touches half a page, enough that the
@@ -22,6 +23,7 @@
 const uint32_t gi_pool_inverses[GI_CLASSES] = {INVERSES(0),  INVERSES(4),  INVERSES(8),  INVERSES(12),
                                                INVERSES(16), INVERSES(20), INVERSES(24), INVERSES(28)};
 _Static_assert(GI_CLASSES == 32, "each class has an inverse");
+_Static_assert(CARVE_BYTES / GI_ALIGNMENT <= GI_HARDENED_CARVED, "as many as are carved at a time");
 
 /* --- invariant check -------------------------------------------------------------------------- */
 
@@ -53,13 +55,18 @@ static gi_link *carve(gi_pool *pool, uint32_t *count) {
     unsigned blocks = (unsigned)(CARVE_BYTES / size), left = (unsigned)(pool->capacity - pool->carved);
     blocks = blocks == 0 ? 1 : blocks;
     blocks = blocks < left ? blocks : left;
+    *count = blocks;
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_link *carved = gi_hardened_carve(pool->kind, pool->memory + pool->carved * size, size, blocks);
+        pool->carved = (uint16_t)(pool->carved + blocks);
+        return carved;
+    }
     char *first = pool->memory + pool->carved * size + pool->link_offset, *last = first;
     for (const char *end = first + (blocks - 1) * size; last != end; last += size) {
         gi_link_set((gi_link *)(void *)last, (gi_link *)(void *)(last + size));
     }
     gi_link_set((gi_link *)(void *)last, NULL);
     pool->carved = (uint16_t)(pool->carved + blocks);
-    *count = blocks;
     return (gi_link *)(void *)first;
 }
 
@@ -72,7 +79,7 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh) {
         pool->free_count = 0;
     } else {
         blocks = carve(pool, count);
-        *fresh = pool->zero;
+        *fresh = pool->zero && !gi_hardened.on;
     }
     pool->taken = (uint16_t)(pool->taken + *count);
     return blocks;
@@ -91,4 +98,7 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->link_offset = gi_kinds[kind].link_offset;
     pool->full = false;
     pool->zero = zero;
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_hardened_clear(pool->memory);
+    }
 }

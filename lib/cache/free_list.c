@@ -41,10 +41,11 @@ void gi_free_list_broken(unsigned kind, unsigned size_class, const gi_link *befo
                          const char *function) {
     uint32_t word = gi_free_list_word(link);
     bool fits = gi_word_is_pool(word) && gi_word_kind(word) == kind && gi_word_class(word) == size_class;
-    if (word == GI_WORD_NO_POOL && (uintptr_t)link % GI_ALIGNMENT == gi_kinds[kind].link_offset % GI_ALIGNMENT) {
+    if (!gi_hardened.on && word == GI_WORD_NO_POOL &&
+        (uintptr_t)link % GI_ALIGNMENT == gi_kinds[kind].link_offset % GI_ALIGNMENT) {
         gi_free_list_double(kind, size_class, link, function); /* its pool has gone since: it was free */
     }
-    if (fits) {
+    if (!gi_hardened.on && fits) {
         die_inside(kind, size_class, link, function);
     }
     char where[GI_ADDRESS_KIND_SIZE], block[64];
@@ -56,7 +57,8 @@ void gi_free_list_broken(unsigned kind, unsigned size_class, const gi_link *befo
     gi_fatal(function,
              "corrupted free list" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%s") GI_FACT("link    ", "%p, %s")
                  GI_DO("look for a write to the block while it was free, or past the end of the one before it"),
-             gi_kinds[kind].name, block, (const void *)link, gi_address_kind(link, where, sizeof(where)));
+             gi_kinds[kind].name, block, (const void *)link,
+             fits ? "no free block" : gi_address_kind(link, where, sizeof(where)));
 }
 
 /* --- looking ---------------------------------------------------------------------------------- */
@@ -72,7 +74,9 @@ void gi_free_list_follow(unsigned kind, unsigned size_class, const gi_link *befo
 }
 
 void gi_free_list_look_slow(unsigned kind, unsigned size_class, const gi_link *list, const char *function) {
-    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[size_class], (uintptr_t)list - gi_kinds[kind].link_offset))) {
+    uintptr_t block = (uintptr_t)list - gi_kinds[kind].link_offset;
+    if (gi_unlikely(gi_hardened.on ? !gi_free_list_may_hold(kind, size_class, list)
+                                   : !gi_pool_is_start(gi_pool_inverses[size_class], block))) {
         gi_free_list_broken(kind, size_class, NULL, list, function);
     }
     const gi_link *second = gi_free_list_next(kind, size_class, list, function);

@@ -9,7 +9,8 @@
  *     whoever walks one                                at each link before it       gi_free_list_next()
  *     whoever gives blocks back to their pools         at each block as well        gi_heap_give()
  *
- *   A block that may be in a list is in a pool of the list's kind and class, at the start of a block.
+ *   A block that may be in a list is in a pool of the list's kind and class, at the start of a block; in hardened mode
+ *   it has the mark of a free one.
  *   Owner   the list's.  Locks none.
  *   Orders  page words are read relaxed: a pool with a block in a list stays one of its kind and class.
  */
@@ -20,6 +21,7 @@
 
 #include "concurrency/remote_list.h"
 #include "lib/arena/address_map.h"
+#include "lib/arena/hardened.h"
 #include "lib/arena/kind.h"
 #include "lib/arena/pool.h"
 
@@ -32,8 +34,13 @@ static inline uint32_t gi_free_list_word(const void *address) {
 /* Whether an address may be the link of a block of the kind and class. */
 static inline bool gi_free_list_may_hold(unsigned kind, unsigned size_class, const gi_link *link) {
     uint32_t word = gi_free_list_word(link);
-    return gi_word_is_pool(word) && ((word ^ gi_word_make(0, kind, size_class)) << (32 - GI_WORD_HEAP_SHIFT)) == 0 &&
-           gi_pool_is_start(gi_pool_inverses[size_class], (uintptr_t)link - gi_kinds[kind].link_offset);
+    if (!gi_word_is_pool(word) || ((word ^ gi_word_make(0, kind, size_class)) << (32 - GI_WORD_HEAP_SHIFT)) != 0) {
+        return false;
+    }
+    uintptr_t block = (uintptr_t)link - gi_hardened_offset(kind);
+    return gi_unlikely(gi_hardened.on)
+               ? block % GI_ALIGNMENT == 0 && gi_load_relaxed(gi_hardened_mark((const void *)block)) == GI_MARK_FREE
+               : gi_pool_is_start(gi_pool_inverses[size_class], block);
 }
 
 /* The link of `before` (NULL: the head of a list) leads to `link`, which no list of the kind and class may hold. */
@@ -57,7 +64,8 @@ static inline bool gi_free_list_are_near(uintptr_t first, uintptr_t second) {
 static inline gi_link *gi_free_list_next(unsigned kind, unsigned size_class, const gi_link *block,
                                          const char *function) {
     gi_link *next = gi_link_next(block);
-    if (gi_unlikely(!gi_free_list_are_near((uintptr_t)block, (uintptr_t)next) && next != NULL)) {
+    bool near = gi_free_list_are_near((uintptr_t)block, (uintptr_t)next) && !gi_hardened.on;
+    if (gi_unlikely(!near && next != NULL)) {
         gi_free_list_follow(kind, size_class, block, next, function);
     }
     return next;
@@ -88,7 +96,8 @@ void gi_free_list_look_slow(unsigned kind, unsigned size_class, const gi_link *l
 static inline void gi_free_list_look(unsigned kind, unsigned size_class, const gi_link *list, const char *function) {
     const gi_link *second = gi_link_next(list);
     uintptr_t offset = gi_kinds[kind].link_offset;
-    if (gi_unlikely(!gi_free_list_pair_is_right(size_class, (uintptr_t)list - offset, (uintptr_t)second - offset) ||
+    if (gi_unlikely(gi_hardened.on ||
+                    !gi_free_list_pair_is_right(size_class, (uintptr_t)list - offset, (uintptr_t)second - offset) ||
                     gi_link_next(second) == list)) {
         gi_free_list_look_slow(kind, size_class, list, function);
     }

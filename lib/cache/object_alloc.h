@@ -26,6 +26,8 @@
 typedef struct gi_fast_limits {
     gi_atomic(uint64_t) sizes; /* requests below are small; 0: closed.  relaxed: see above */
     gi_atomic(uint64_t) pages; /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
+    gi_atomic(uint64_t)
+        hardened;              /* not 0: the domain has its default allocator, in hardened mode.  relaxed: see above */
     gi_atomic(uint64_t) large; /* requests below that are not small go straight to the system's allocator; 0: the raw
                                   domain has a hook, or a runtime's own lock is to be asked.  relaxed: see above */
 } gi_fast_limits;
@@ -48,6 +50,10 @@ void *gi_object_malloc_kind(unsigned kind, size_t size);
 void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size);
 void gi_object_free_kind(unsigned kind, void *block);
 
+/* The same for any kind in hardened mode. */
+void *gi_object_malloc_hardened(unsigned kind, size_t size);
+void gi_object_free_hardened(unsigned kind, void *block);
+
 /* What a kind's default allocator does when the fast path cannot; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_slow(unsigned kind, size_t size);
 void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size);
@@ -69,6 +75,7 @@ void gi_object_retire_raw(gi_thread_cache *cache, void *block);
 void gi_object_ready(void);
 /* Opens or closes the fast path of a kind; `large`: that of its large blocks too. */
 void gi_object_open(unsigned kind, bool large);
+void gi_object_open_hardened(unsigned kind);
 void gi_object_close(unsigned kind);
 
 /* Dies unless this thread is attached (and, with a runtime's own lock, holds it); a thread of such a runtime that holds
@@ -106,6 +113,10 @@ static inline gi_bin *gi_bin_for_size(gi_thread_cache *cache, unsigned kind, siz
        through the store buffer (7 cycles), which they do behind an index. */
     __asm__("" : GI_BIN_REGISTER(bin));
     return bin;
+}
+
+static inline bool gi_object_is_hardened(const gi_fast_limits *limits) {
+    return gi_load_relaxed(&limits->hardened) != 0; /* relaxed: see its declaration */
 }
 
 /* A small block, or NULL for the slow path. */

@@ -89,7 +89,9 @@ static bool try_reserve(size_t size) {
     char *words = take_part(&next, pages * GI_PAGE_WORD_SIZE);
     char *descriptors = take_part(&next, pages * GI_POOL_DESCRIPTOR_SIZE);
     char *links = take_part(&next, (size >> GI_ARENA_SHIFT) * sizeof(uint32_t));
-    if (words == NULL || descriptors == NULL || links == NULL) {
+    bool marked = gi_os_reserved.mark_size != 0;
+    char *marks = marked ? take_part(&next, pages * gi_os_reserved.mark_size) : NULL;
+    if (words == NULL || descriptors == NULL || links == NULL || (marked && marks == NULL)) {
         gi_os_unmap(memory, mapped);
         return false;
     }
@@ -102,6 +104,7 @@ static bool try_reserve(size_t size) {
     gi_os_reserved.pages = pages;
     gi_os_reserved.descriptors = descriptors;
     gi_os_reserved.free_links = (uint32_t *)(void *)links;
+    gi_os_reserved.marks = marks;
     gi_os_reserved.slots = next;
     gi_os_reserved.slot_count = (size_t)(base + size - gi_os_reserved.slots) >> GI_ARENA_SHIFT;
     gi_os_reserved.base = base;

@@ -5,7 +5,7 @@
  *   The reservation is one range of address space, taken at the first use and never given back:
  *
  *     base                                                                     base + size
- *      | page words # pool descriptors # links # slot 0 | slot 1 | ...  committed | ... PROT_NONE ... |
+ *      | page words # pool descriptors # links # marks # slot 0 | slot 1 | ...  committed | ... PROT_NONE ... |
  *        (one each per page of GI_POOL_SIZE)       an arena each                     not yet used
  *
  *   so that `p - base` and a shift tell whether an address is ours and where its page word is.  Each # is a *guard*,
@@ -50,6 +50,8 @@ typedef struct gi_reservation {
     char *slots;          /* constant: the first arena */
     size_t slot_count;    /* constant */
     uint32_t *free_links; /* guarded by os: next free slot + 1, one each */
+    char *marks;          /* constant: mark_size a page, of hardened mode; NULL: none */
+    size_t mark_size;     /* constant after gi_os_reserve(), which is told by it; 0: none */
     /* What changes has a line of its own: all threads read what is above. */
     _Alignas(GI_CACHE_LINE) size_t fresh; /* guarded by os: slots handed out at least once are below */
     size_t committed;                     /* guarded by os: slots below are readable and writable */
