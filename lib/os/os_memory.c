@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
@@ -148,6 +149,16 @@ void *gi_os_slot_acquire(void) {
     return memory;
 }
 
+/* The marks of the arena at an offset are zero from now on, and whole pages of them are the system's. */
+static void give_back_marks(size_t offset) {
+    size_t marks = gi_os_reserved.mark_size * GI_ARENA_POOLS;
+    char *first = gi_os_reserved.marks + (offset >> GI_POOL_SHIFT) * gi_os_reserved.mark_size;
+    bool whole = marks % (size_t)sysconf(_SC_PAGESIZE) == 0;
+    if (!whole || !gi_os_decommit(first, marks)) {
+        memset(first, 0, marks);
+    }
+}
+
 bool gi_os_slot_release(void *memory) {
     size_t offset = (size_t)((char *)memory - gi_os_reserved.slots);
     if (gi_os_reserved.base == NULL || offset >> GI_ARENA_SHIFT >= gi_os_reserved.slot_count) {
@@ -157,6 +168,9 @@ bool gi_os_slot_release(void *memory) {
         memset(memory, 0, GI_ARENA_SIZE); /* the system will not take it back (locked pages, say): zero all the same */
     }
     uint32_t slot = (uint32_t)(offset >> GI_ARENA_SHIFT);
+    if (gi_os_reserved.marks != NULL) {
+        give_back_marks((size_t)((char *)memory - gi_os_reserved.base));
+    }
     gi_mutex_lock(&os_mutex);
     gi_os_reserved.free_links[slot] = gi_os_reserved.first_free;
     gi_os_reserved.first_free = slot + 1;

@@ -333,14 +333,15 @@ static void sizes_follow_each_other(void) {
     size_t most = 0;
     for (int round = 0; round < 2; round++) {
         for (size_t size = 16; size <= SMALL_LIMIT; size += 16) {
-            for (size_t i = 0; i < bytes / size; i++) {
+            size_t count = bytes / (small_block_size(size) + TAIL);
+            for (size_t i = 0; i < count; i++) {
                 blocks[i] = PyMem_Malloc(size);
                 EXPECT(blocks[i] != NULL);
             }
             gilloc_stats full = memory_stats();
             size_t committed = full.bytes_from_system - full.bytes_to_system;
             most = committed > most ? committed : most;
-            for (size_t i = 0; i < bytes / size; i++) {
+            for (size_t i = 0; i < count; i++) {
                 PyMem_Free(blocks[i]);
             }
         }
