@@ -22,10 +22,18 @@
 #include "concurrency/atomic.h"
 #include "concurrency/check.h"
 
-/* The first word of a free block. */
+/* The first word of a free block.  What is stored is the address xored with a key, which is 0 but in hardened mode;
+   where it is known to be 0, links may be read and written plainly. */
 typedef struct gi_link {
     struct gi_link *next;
 } gi_link;
+
+extern uintptr_t gi_link_key GI_INTERNAL; /* constant once there are links */
+
+static inline gi_link *gi_link_next(const gi_link *link) { return (gi_link *)((uintptr_t)link->next ^ gi_link_key); }
+static inline void gi_link_set(gi_link *link, const gi_link *next) {
+    link->next = (gi_link *)((uintptr_t)next ^ gi_link_key);
+}
 
 typedef struct gi_remote_list {
     gi_atomic(gi_link *) head;   /* atomic, order(remote-free); GI_REMOTE_CLOSED: refuses */
@@ -43,10 +51,10 @@ static inline bool gi_remote_list_push(gi_remote_list *list, gi_link *first, gi_
         if (gi_unlikely(head == GI_REMOTE_CLOSED)) {
             /* order(remote-close): acquire; pairs with acq_rel in gi_remote_list_close(). */
             (void)gi_load_acquire(&list->head);
-            last->next = NULL; /* not what it was linked to by a lost compare-and-swap */
+            gi_link_set(last, NULL); /* not what it was linked to by a lost compare-and-swap */
             return false;
         }
-        last->next = head;
+        gi_link_set(last, head);
         /* order(remote-free): release; pairs with acquire in gi_remote_list_take_all(). */
     } while (!gi_cas_release(&list->head, &head, first));
     gi_fetch_add_relaxed(&list->waiting, count); /* relaxed: a hint */

@@ -167,14 +167,16 @@ static int visit_pool(gi_pool *pool, uint32_t word, void *arg) {
     }
     size_t size = gi_class_size(gi_word_class(word));
     uint64_t is_free[GI_POOL_SIZE / GI_ALIGNMENT / 64] = {0};
-    for (const gi_link *link = pool->free; link != NULL; link = link->next) {
+    const gi_link *link = pool->free;
+    for (unsigned i = 0; i < pool->free_count && link != NULL; i++) {
         size_t index = (size_t)((char *)gi_pool_block(pool, link) - pool->memory) / size;
         is_free[index / 64] |= (uint64_t)1 << index % 64;
+        link = gi_free_list_next(pool->kind, pool->size_class, link, "gilloc_visit_blocks");
     }
     int result = 0;
     for (size_t index = 0; index < pool->carved && result == 0; index++) {
         if ((is_free[index / 64] >> index % 64 & 1u) == 0) {
-            size_t block_size = size;
+            size_t block_size = size - gi_kinds[work->kind].tail;
             void *block = gi_debug_visit(pool->memory + index * size, &block_size);
             result = block != NULL ? work->visit(block, block_size, work->arg) : 0;
         }

@@ -17,6 +17,7 @@
 typedef enum gi_option_id {
     GI_OPTION_GIL,           /* 0: GIL-free mode */
     GI_OPTION_MALLOC,        /* gi_option_malloc */
+    GI_OPTION_HARDEN,        /* 1: hardened mode */
     GI_OPTION_RESERVE,       /* bytes */
     GI_OPTION_RETIRE_LIMIT,  /* bytes */
     GI_OPTION_STOP_DEADLINE, /* microseconds */

@@ -28,33 +28,47 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CAL
 #ifdef GI_TAIL_CALLS
 #define CALLER_PARAMETER
 #define CALLER_ARGUMENT
+#define CALLER_ARGUMENT_AGAIN
 #define CALLER GI_CALLER
 #else
 #define CALLER_PARAMETER , const void *caller
 #define CALLER_ARGUMENT , GI_CALLER
+#define CALLER_ARGUMENT_AGAIN , caller
 #define CALLER caller
 #endif
 
 /* What the fast path does not do is one call, in tail position, so that it needs no frame itself; each domain has calls
    of its own, so that there are no more arguments to pass on. */
-#define ELSE(name, kind, domain)                                                                                      \
-    static __attribute__((noinline)) void *name##_malloc_small(size_t size CALLER_PARAMETER) {                        \
-        void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                                            \
-        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                             \
-    }                                                                                                                 \
-    static __attribute__((noinline)) void *name##_malloc_large(size_t size CALLER_PARAMETER) {                        \
-        void *block = gi_object_malloc_large(&gi_limits[kind], size);                                                 \
-        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                             \
-    }                                                                                                                 \
-    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size CALLER_PARAMETER) {           \
-        size_t bytes = count * size; /* has been checked */                                                           \
-        void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;                  \
-        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);                      \
-    }                                                                                                                 \
-    static __attribute__((noinline)) void name##_free_else(void *block CALLER_PARAMETER) {                            \
-        if (!gi_object_free_large(&gi_limits[kind], block) && !gi_object_free_other(kind, &gi_limits[kind], block)) { \
-            gi_domain_free(domain, block, CALLER);                                                                    \
-        }                                                                                                             \
+#define ELSE(name, kind, domain)                                                                            \
+    static __attribute__((noinline)) void *name##_malloc_slow(size_t size CALLER_PARAMETER) {               \
+        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                         \
+            return gi_object_malloc_hardened(kind, size);                                                   \
+        }                                                                                                   \
+        void *block = gi_object_malloc_swap_slow(kind, &gi_limits[kind], size);                             \
+        return block != NULL ? block : gi_domain_malloc(domain, size, CALLER);                              \
+    }                                                                                                       \
+    static __attribute__((noinline)) void *name##_malloc_small(size_t size CALLER_PARAMETER) {              \
+        void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                                  \
+        return gi_likely(block != NULL) ? block : name##_malloc_slow(size CALLER_ARGUMENT_AGAIN);           \
+    }                                                                                                       \
+    static __attribute__((noinline)) void *name##_malloc_large(size_t size CALLER_PARAMETER) {              \
+        void *block = gi_object_malloc_large(&gi_limits[kind], size);                                       \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                   \
+    }                                                                                                       \
+    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size CALLER_PARAMETER) { \
+        size_t bytes = count * size; /* has been checked */                                                 \
+        void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;        \
+        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);            \
+    }                                                                                                       \
+    static __attribute__((noinline)) void name##_free_else(void *block CALLER_PARAMETER) {                  \
+        if (gi_object_free_large(&gi_limits[kind], block)) {                                                \
+            return;                                                                                         \
+        }                                                                                                   \
+        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                         \
+            gi_object_free_hardened(kind, block);                                                           \
+        } else if (!gi_object_free_other(kind, &gi_limits[kind], block)) {                                  \
+            gi_domain_free(domain, block, CALLER);                                                          \
+        }                                                                                                   \
     }
 
 ELSE(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)

@@ -17,7 +17,9 @@
 #include "lib/api/options.h"
 #include "lib/arena/address_map.h"
 #include "lib/arena/arena.h"
+#include "lib/arena/hardened.h"
 #include "lib/arena/kind.h"
+#include "lib/cache/hardened_block.h"
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/debug_hooks.h"
 #include "lib/domain/domain.h"
@@ -49,6 +51,10 @@ static void read_options(void) {
     gi_store_relaxed(&gi_the_world.free_threaded, gi_option(GI_OPTION_GIL) == 0); /* relaxed: published by is_ready */
     gi_store_relaxed(&gi_retired_limit, gi_option(GI_OPTION_RETIRE_LIMIT));       /* relaxed: as above */
     gi_runtime_set_stop_deadline(gi_option(GI_OPTION_STOP_DEADLINE));
+    if (gi_option(GI_OPTION_HARDEN) == 1) {
+        gi_hardened_use();
+        gi_domain_use(&gi_domain_hardened_defaults);
+    }
     gi_address_map_init(gi_option(GI_OPTION_RESERVE));
     gi_quarantine_limit = gi_option(GI_OPTION_QUARANTINE);
     gi_runtime_up_print();
@@ -99,6 +105,9 @@ static void free_retired(const uintptr_t *words, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         unsigned domain = (unsigned)(words[i] & GI_RETIRED_DOMAIN);
         void *block = (void *)(words[i] & ~GI_RETIRED_DOMAIN);
+        if (gi_unlikely(gi_hardened.on) && domain != PYMEM_DOMAIN_RAW) {
+            gi_hardened_unretire(block);
+        }
         if (i + PREFETCH_WORDS < count) {
             __builtin_prefetch((const void *)words[i + PREFETCH_WORDS], 1);
         }

@@ -19,6 +19,7 @@
 typedef struct gi_window {
     gi_page_word words[WINDOW_PAGES];
     gi_pool pools[WINDOW_PAGES];
+    gi_mark *marks; /* constant: in hardened mode one each GI_ALIGNMENT bytes */
 } gi_window;
 
 typedef gi_atomic(gi_window *) window_slot; /* atomic, order(window) */
@@ -54,7 +55,23 @@ gi_page_word *gi_address_word_outside(const void *address) {
 
 gi_pool *gi_address_pool_outside(const void *address) { return &window_of(address)->pools[page_in_window(address)]; }
 
+gi_mark *gi_address_mark_outside(const void *address) {
+    return &window_of(address)->marks[((uintptr_t)address & (((size_t)1 << WINDOW_SHIFT) - 1)) / GI_ALIGNMENT];
+}
+
 /* --- windows ---------------------------------------------------------------------------------- */
+
+static gi_window *new_window(void) {
+    gi_window *made = gi_os_map(sizeof(gi_window));
+    if (made != NULL && gi_os_reservation()->mark_size != 0) {
+        made->marks = gi_os_map(((size_t)1 << WINDOW_SHIFT) / GI_ALIGNMENT);
+        if (made->marks == NULL) {
+            gi_os_unmap(made, sizeof(gi_window));
+            made = NULL;
+        }
+    }
+    return made;
+}
 
 bool gi_address_map_cover(const void *memory, size_t size) {
     uintptr_t start = (uintptr_t)memory;
@@ -76,7 +93,7 @@ bool gi_address_map_cover(const void *memory, size_t size) {
     }
     for (size_t window = start >> WINDOW_SHIFT; covered && window <= (start + size - 1) >> WINDOW_SHIFT; window++) {
         if (gi_load_relaxed(&slots[window]) == NULL) { /* relaxed: as above */
-            gi_window *made = gi_os_map(sizeof(gi_window));
+            gi_window *made = new_window();
             /* order(window): release; pairs with acquire in window_of(). */
             gi_store_release(&slots[window], made);
             covered = made != NULL;

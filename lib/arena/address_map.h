@@ -35,6 +35,7 @@
 #include "lib/os/os_memory.h"
 
 typedef gi_atomic(uint32_t) gi_page_word; /* relaxed: see above */
+typedef gi_atomic(uint8_t) gi_mark;       /* relaxed: hardened.h */
 typedef struct gi_pool gi_pool;
 
 #define GI_WORD_CLASS_SHIFT 5
@@ -78,6 +79,8 @@ extern gi_atomic(uint32_t) gi_address_outside GI_INTERNAL;
 /* What the next two say of an address that is not in the reservation. */
 gi_page_word *gi_address_word_outside(const void *address);
 gi_pool *gi_address_pool_outside(const void *address);
+/* The mark of an address whose word exists, in hardened mode. */
+gi_mark *gi_address_mark_outside(const void *address);
 
 /* The word of any address, or NULL where no arena can be.  Any thread. */
 static inline gi_page_word *gi_address_word(const void *address) {

@@ -17,10 +17,17 @@ gi_kind gi_kinds[GI_KINDS]
 
 static gi_atomic(unsigned) count = GI_KIND_OBJECT + 1; /* atomic, order(kind) */
 static gi_mutex kind_mutex = GI_MUTEX_INIT(GI_RANK_KIND);
+static bool hardened; /* guarded by kind_mutex */
 
 unsigned gi_kind_count(void) {
     /* order(kind): acquire; pairs with release in gi_kind_make(). */
     return gi_load_acquire(&count);
+}
+
+/* A link, and a tail behind it. */
+static void set_tail_locked(gi_kind *kind) {
+    bool room = kind->link_offset + sizeof(void *) + sizeof(uint64_t) <= GI_SMALL_MAX;
+    kind->tail = hardened && room ? sizeof(uint64_t) : 0;
 }
 
 int gi_kind_make(const char *name, size_t untouched, bool type_stable) {
@@ -31,12 +38,22 @@ int gi_kind_make(const char *name, size_t untouched, bool type_stable) {
         gi_kind *made = &gi_kinds[kind];
         made->link_offset = (uint16_t)((untouched + sizeof(void *) - 1) & ~(sizeof(void *) - 1));
         made->type_stable = type_stable;
+        set_tail_locked(made);
         strncpy(made->name, name, GI_KIND_NAME_SIZE - 1);
         /* order(kind): release; pairs with acquire in gi_kind_count(). */
         gi_store_release(&count, kind + 1);
     }
     gi_mutex_unlock(&kind_mutex);
     return left ? (int)kind : -1;
+}
+
+void gi_kind_harden(void) {
+    gi_mutex_lock(&kind_mutex);
+    hardened = true;
+    for (unsigned kind = 0; kind < gi_load_relaxed(&count); kind++) { /* relaxed: under kind_mutex */
+        set_tail_locked(&gi_kinds[kind]);
+    }
+    gi_mutex_unlock(&kind_mutex);
 }
 
 void gi_kind_before_fork(void) { gi_mutex_lock(&kind_mutex); }

@@ -6,6 +6,7 @@
 #include "lib/arena/pool.h"
 
 #include "concurrency/check.h"
+#include "lib/arena/hardened.h"
 #include "lib/arena/kind.h"
 
 /* How much is carved at a time: little enough that a class which is used once touches half a page, enough that the
@@ -16,6 +17,14 @@
 #define CARVE_BYTES ((size_t)2048)
 #endif
 
+#define SIZE_OF(class) (((class) + 1) * GI_ALIGNMENT)
+#define INVERSE(class) (uint32_t)((((uint64_t)1 << 32) + SIZE_OF(class) - 1) / SIZE_OF(class))
+#define INVERSES(class) INVERSE(class), INVERSE((class) + 1), INVERSE((class) + 2), INVERSE((class) + 3)
+const uint32_t gi_pool_inverses[GI_CLASSES] = {INVERSES(0),  INVERSES(4),  INVERSES(8),  INVERSES(12),
+                                               INVERSES(16), INVERSES(20), INVERSES(24), INVERSES(28)};
+_Static_assert(GI_CLASSES == 32, "each class has an inverse");
+_Static_assert(CARVE_BYTES / GI_ALIGNMENT <= GI_HARDENED_CARVED, "as many as are carved at a time");
+
 /* --- invariant check -------------------------------------------------------------------------- */
 
 int gi_pool_check(const gi_pool *pool) {
@@ -25,7 +34,7 @@ int gi_pool_check(const gi_pool *pool) {
     }
     unsigned length = 0;
     for (const gi_link *block = pool->free; block != NULL && length <= pool->free_count;
-         block = block->next, length++) {
+         block = gi_link_next(block), length++) {
         gi_block_fault fault = gi_pool_examine(pool, block, 0); /* none need be taken */
         if (fault == GI_BLOCK_INTERIOR || fault == GI_BLOCK_NOT_CARVED || (const char *)block < pool->memory ||
             (const char *)block >= pool->memory + GI_POOL_SIZE) {
@@ -46,13 +55,18 @@ static gi_link *carve(gi_pool *pool, uint32_t *count) {
     unsigned blocks = (unsigned)(CARVE_BYTES / size), left = (unsigned)(pool->capacity - pool->carved);
     blocks = blocks == 0 ? 1 : blocks;
     blocks = blocks < left ? blocks : left;
-    char *first = pool->memory + pool->carved * size + pool->link_offset;
-    for (unsigned i = 0; i + 1 < blocks; i++) {
-        ((gi_link *)(void *)(first + i * size))->next = (gi_link *)(void *)(first + (i + 1) * size);
-    }
-    ((gi_link *)(void *)(first + (blocks - 1) * size))->next = NULL;
-    pool->carved = (uint16_t)(pool->carved + blocks);
     *count = blocks;
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_link *carved = gi_hardened_carve(pool->kind, pool->memory + pool->carved * size, size, blocks);
+        pool->carved = (uint16_t)(pool->carved + blocks);
+        return carved;
+    }
+    char *first = pool->memory + pool->carved * size + pool->link_offset, *last = first;
+    for (const char *end = first + (blocks - 1) * size; last != end; last += size) {
+        gi_link_set((gi_link *)(void *)last, (gi_link *)(void *)(last + size));
+    }
+    gi_link_set((gi_link *)(void *)last, NULL);
+    pool->carved = (uint16_t)(pool->carved + blocks);
     return (gi_link *)(void *)first;
 }
 
@@ -65,7 +79,7 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh) {
         pool->free_count = 0;
     } else {
         blocks = carve(pool, count);
-        *fresh = pool->zero;
+        *fresh = pool->zero && !gi_hardened.on;
     }
     pool->taken = (uint16_t)(pool->taken + *count);
     return blocks;
@@ -78,10 +92,13 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->next = pool->prev = NULL;
     pool->taken = pool->free_count = pool->carved = 0;
     pool->capacity = (uint16_t)(GI_POOL_SIZE / gi_class_size(size_class));
-    pool->inverse = (uint32_t)((((uint64_t)1 << 32) + gi_class_size(size_class) - 1) / gi_class_size(size_class));
+    pool->inverse = gi_pool_inverses[size_class];
     pool->size_class = (uint8_t)size_class;
     pool->kind = (uint8_t)kind;
     pool->link_offset = gi_kinds[kind].link_offset;
     pool->full = false;
     pool->zero = zero;
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_hardened_clear(pool->memory);
+    }
 }

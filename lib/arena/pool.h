@@ -44,6 +44,14 @@ typedef struct gi_pool {
 
 _Static_assert(sizeof(gi_pool) <= GI_POOL_DESCRIPTOR_SIZE, "the reservation has room for the descriptors");
 
+/* 2^32 / size of each class, rounded up: see gi_pool_examine(). */
+extern const uint32_t gi_pool_inverses[GI_CLASSES] GI_INTERNAL;
+/* Whether an address, less its kind's offset of links, is the start of a block in a pool with that inverse, as far as
+   arithmetic tells: pools are aligned to their size. */
+static inline bool gi_pool_is_start(uint32_t inverse, uintptr_t address) {
+    return (uint32_t)((uint32_t)(address & (GI_POOL_SIZE - 1)) * inverse) < inverse;
+}
+
 /* How a freed pointer relates to its pool. */
 typedef enum { GI_BLOCK_OK, GI_BLOCK_INTERIOR, GI_BLOCK_NOT_CARVED, GI_BLOCK_NONE_TAKEN } gi_block_fault;
 
@@ -60,14 +68,14 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh);
 static inline void *gi_pool_block(const gi_pool *pool, const gi_link *link) {
     return (char *)(uintptr_t)link - pool->link_offset;
 }
-/* Whether `block`, by its link, can come back to the pool of its page, if `given` others have come back since `taken`
-   was right.  One multiplication in place of a division: with inverse = 2^32 / size, rounded up, offset * inverse has
-   the block's index above bit 32, and below it less than `inverse` exactly if nothing remains (Lemire, Kaser, Kurz,
-   "Faster remainder by direct computation", 2019; exact here, since a pool has at most 2^14 bytes). */
-static inline gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link *block, unsigned given) {
-    uint64_t offset = (uint64_t)((const char *)block - pool->memory) - pool->link_offset;
-    uint64_t product = offset * pool->inverse;
-    if (gi_unlikely((uint32_t)product >= pool->inverse || offset >= GI_POOL_SIZE)) {
+/* Whether the block whose link is at an offset in the pool can come back to it, if `given` others have come back since
+   `taken` was right.  One multiplication in place of a division: with inverse = 2^32 / size, rounded up, offset *
+   inverse has the block's index above bit 32, and below it less than `inverse` exactly if nothing remains (Lemire,
+   Kaser, Kurz, "Faster remainder by direct computation", 2019; exact here, since a pool has at most 2^14 bytes). */
+static inline gi_block_fault gi_pool_examine_at(const gi_pool *pool, uint64_t offset, unsigned given) {
+    uint64_t product = (offset - pool->link_offset) * pool->inverse;
+    /* An offset below that of links makes the lower half one that is too great. */
+    if (gi_unlikely((uint32_t)product >= pool->inverse)) {
         return GI_BLOCK_INTERIOR;
     }
     if (gi_unlikely(product >> 32 >= pool->carved)) {
@@ -76,9 +84,16 @@ static inline gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link 
     return gi_unlikely(pool->taken <= given) ? GI_BLOCK_NONE_TAKEN : GI_BLOCK_OK;
 }
 
+/* The same for any address of a link. */
+static inline gi_block_fault gi_pool_examine(const gi_pool *pool, const gi_link *block, unsigned given) {
+    uint64_t offset = (uint64_t)((const char *)block - pool->memory);
+    bool inside = offset - pool->link_offset < GI_POOL_SIZE && offset < GI_POOL_SIZE;
+    return gi_likely(inside) ? gi_pool_examine_at(pool, offset, given) : GI_BLOCK_INTERIOR;
+}
+
 /* Takes back a list of `count` blocks that gi_pool_examine() found right. */
 static inline void gi_pool_give(gi_pool *pool, gi_link *first, gi_link *last, unsigned count) {
-    last->next = pool->free;
+    gi_link_set(last, pool->free);
     pool->free = first;
     pool->free_count = (uint16_t)(pool->free_count + count);
     pool->taken = (uint16_t)(pool->taken - count);

@@ -11,6 +11,7 @@
 #include "concurrency/check.h"
 #include "lib/arena/arena.h"
 #include "lib/arena/kind.h"
+#include "lib/cache/free_list.h"
 #include "lib/os/os_memory.h"
 
 static gi_stash main_stash;
@@ -273,19 +274,25 @@ static void leave(gi_heap *heap, gi_pool *pool, gi_pool **emptied) {
     }
 }
 
-gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const char *function) {
+/* *end gets the last block that was given: what comes behind it is not looked at. */
+static gi_link *give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const gi_link **end, const char *function) {
     gi_pool *pool = gi_address_pool(blocks);
     gi_link *block = blocks, *last;
+    uintptr_t offset = (uintptr_t)blocks - (uintptr_t)pool->memory;
     unsigned count = 0;
     do {
-        gi_block_fault fault = gi_pool_examine(pool, block, count);
+        gi_block_fault fault = gi_pool_examine_at(pool, offset, count);
         if (gi_unlikely(fault != GI_BLOCK_OK)) {
             block_fault(fault, pool, block, function);
         }
         count++;
         last = block;
-        block = block->next;
-    } while ((uintptr_t)block - (uintptr_t)pool->memory < GI_POOL_SIZE);
+        block = gi_link_next(block);
+        offset = (uintptr_t)block - (uintptr_t)pool->memory;
+    } while (offset < GI_POOL_SIZE);
+    if (gi_unlikely(blocks == pool->free || last == pool->free)) {
+        gi_free_list_double(pool->kind, pool->size_class, pool->free, function);
+    }
     gi_pool_give(pool, blocks, last, count);
     uncount_taken(heap, pool, count);
     if (pool->taken == 0) {
@@ -294,15 +301,25 @@ gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const c
         list_remove(heap, pool);
         list_add(heap, pool);
     }
+    *end = last;
     return block;
+}
+
+gi_link *gi_heap_give(gi_heap *heap, gi_link *blocks, gi_pool **emptied, const char *function) {
+    const gi_link *end;
+    return give(heap, blocks, emptied, &end, function);
 }
 
 gi_link *gi_heap_give_run(gi_heap *heap, unsigned kind, unsigned size_class, gi_link *blocks, gi_pool **emptied,
                           const char *function) {
     uint32_t word = gi_word_make(heap->number, kind, size_class);
+    const gi_link *end = NULL;
     /* relaxed: a word that names this heap is changed by its owner alone */
-    while (blocks != NULL && gi_load_relaxed(gi_address_word(blocks)) == word) {
-        blocks = gi_heap_give(heap, blocks, emptied, function);
+    while (blocks != NULL && gi_free_list_word(blocks) == word) {
+        blocks = give(heap, blocks, emptied, &end, function);
+    }
+    if (gi_unlikely(end != NULL && blocks != NULL && !gi_free_list_may_hold(kind, size_class, blocks))) {
+        gi_free_list_broken(kind, size_class, end, blocks, function);
     }
     return blocks;
 }

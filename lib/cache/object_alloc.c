@@ -6,11 +6,14 @@
  */
 #include "lib/cache/object_alloc.h"
 
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "concurrency/check.h"
 #include "lib/arena/kind.h"
+#include "lib/cache/free_list.h"
+#include "lib/cache/hardened_block.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -31,7 +34,11 @@ static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, u
     gi_store_relaxed(&limits->large, large); /* relaxed: see object_alloc.h */
 }
 
-void gi_object_ready(void) { set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0); }
+void gi_object_ready(void) {
+    if (!gi_hardened.on) {
+        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0);
+    }
+}
 
 void gi_object_open(unsigned kind, bool large) {
     /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
@@ -39,7 +46,14 @@ void gi_object_open(unsigned kind, bool large) {
     set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, largest);
 }
 
-void gi_object_close(unsigned kind) { set_limits(&gi_limits[kind], 0, 0, 0); }
+void gi_object_open_hardened(unsigned kind) {
+    gi_store_relaxed(&gi_limits[kind].hardened, 1); /* relaxed: see object_alloc.h */
+}
+
+void gi_object_close(unsigned kind) {
+    set_limits(&gi_limits[kind], 0, 0, 0);
+    gi_store_relaxed(&gi_limits[kind].hardened, 0); /* relaxed: see object_alloc.h */
+}
 
 /* --- fatal errors ----------------------------------------------------------------------------- */
 
@@ -70,14 +84,31 @@ static __attribute__((cold, noreturn)) void die_wrong_domain(unsigned kind, unsi
         gi_calls[found].api, gi_calls[kind].api, gi_kinds[kind].name, gi_kinds[found].name, block);
 }
 
+static __attribute__((cold, noreturn)) void die_invalid(unsigned kind, const void *block, const char *what,
+                                                        const char *function) {
+    gi_fatal(function,
+             "invalid pointer" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, %s")
+                 GI_DO("free each block once, and only pointers that an allocation returned"),
+             gi_kinds[kind].name, block, what);
+}
+
 static __attribute__((cold, noreturn)) void die_no_block(unsigned kind, const void *block, uint32_t word,
                                                          const char *function) {
-    gi_fatal(
-        function,
-        "invalid pointer" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, %s")
-            GI_DO("free each block once, and only pointers that an allocation returned"),
-        gi_kinds[kind].name, block,
-        word == GI_WORD_NO_POOL ? "in an arena, where no block is now" : "in gilloc's own memory, where no arena is");
+    bool slot = (const char *)block >= gi_os_reservation()->slots;
+    die_invalid(kind, block,
+                word == GI_WORD_NO_POOL ? "in an arena, where no block is now"
+                : slot                  ? "in gilloc's own memory, where no arena is"
+                                        : "in gilloc's own memory",
+                function);
+}
+
+/* In a pool, but not at the start of a block. */
+static __attribute__((cold, noreturn)) void die_inside(unsigned kind, const void *block, uint32_t word,
+                                                       const char *function) {
+    size_t size = gi_class_size(gi_word_class(word)), offset = ((uintptr_t)block & (GI_POOL_SIZE - 1)) % size;
+    char what[80];
+    snprintf(what, sizeof(what), "%zu bytes behind the start of a block of %zu bytes", offset, size);
+    die_invalid(kind, block, what, function);
 }
 
 gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function, size_t size, const void *block) {
@@ -115,12 +146,27 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
     if (gi_unlikely(gi_word_kind(word) != kind)) {
         die_wrong_domain(kind, gi_word_kind(word), block, function);
     }
+    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[gi_word_class(word)], (uintptr_t)block))) {
+        die_inside(kind, block, word, function);
+    }
     return word;
+}
+
+/* Bytes that may be used in a small block with that word. */
+static size_t small_size(uint32_t word) {
+    return gi_class_size(gi_word_class(word)) - gi_kinds[gi_word_kind(word)].tail;
 }
 
 /* Bytes that may be used in a block with that word; 0: not known. */
 static size_t usable_size(uint32_t word, const void *block) {
-    return word != GI_WORD_NO_ARENA ? gi_class_size(gi_word_class(word)) : gi_object_up.raw_usable_size(block);
+    return word != GI_WORD_NO_ARENA ? small_size(word) : gi_object_up.raw_usable_size(block);
+}
+
+/* A block that is going to be used, or resized, must be live in hardened mode, and whole. */
+static void expect_live(unsigned kind, uint32_t word, const void *block, const char *function) {
+    if (gi_unlikely(gi_hardened.on) && word != GI_WORD_NO_ARENA) {
+        gi_hardened_expect_live(kind, gi_word_class(word), block, function);
+    }
 }
 
 /* --- links ------------------------------------------------------------------------------------ */
@@ -131,20 +177,26 @@ static inline gi_link *link_of(unsigned kind, void *block) {
     return (gi_link *)(void *)((char *)block + gi_kinds[kind].link_offset);
 }
 
-/* The size that a small request is served as: a block has room for its link behind the untouched bytes. */
+/* The size that a small request is served as: a block has room for its link behind the untouched bytes, and for its
+   tail. */
 static inline size_t served_as(unsigned kind, size_t size) {
     size_t offset = gi_kinds[kind].link_offset;
-    return gi_likely(offset == 0) || size >= offset + sizeof(gi_link) ? size : offset + sizeof(gi_link);
+    return (gi_likely(offset == 0) || size >= offset + sizeof(gi_link) ? size : offset + sizeof(gi_link)) +
+           gi_kinds[kind].tail;
+}
+static inline bool is_small(unsigned kind, size_t size) {
+    return size <= GI_SMALL_MAX && served_as(kind, size) <= GI_SMALL_MAX;
 }
 
 /* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less.  So a block may
    be of a larger class than its request, once it has been resized. */
-static bool stays(unsigned kind, size_t size, size_t block_size) {
-    if (size > block_size) {
+static bool stays(unsigned kind, size_t size, uint32_t word) {
+    if (size > small_size(word)) {
         return false;
     }
     size = served_as(kind, size);
-    return gi_size_class(size != 0 ? size : 1) == gi_size_class(block_size) || 4 * size > 3 * block_size;
+    return gi_size_class(size != 0 ? size : 1) == gi_word_class(word) ||
+           4 * size > 3 * gi_class_size(gi_word_class(word));
 }
 
 /* --- malloc, calloc --------------------------------------------------------------------------- */
@@ -152,25 +204,20 @@ static bool stays(unsigned kind, size_t size, size_t block_size) {
 static void *pop(gi_bin *bin) {
     gi_link *block = bin->alloc;
     gi_assert(block != NULL);
-    bin->alloc = block->next;
+    bin->alloc = gi_link_next(block);
     return block;
 }
 
-void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size) {
+void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, size_t size) {
     if (!gi_below_relaxed(size, &limits->sizes)) {
         return NULL;
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
-    gi_link *block = bin->free;
-    if (bin->alloc != NULL || block == NULL) {
+    if (bin->alloc != NULL || bin->free == NULL) {
         return NULL;
     }
-    bin->free = NULL;
-    bin->length = bin->cap - (uint32_t)bin->room;
-    bin->room = (int32_t)bin->cap;
-    bin->fresh = false;
-    bin->alloc = block->next;
-    return block;
+    gi_free_list_look(kind, gi_size_class(size), bin->free, gi_calls[kind].malloc);
+    return gi_bin_swap(bin);
 }
 
 /* A block, by its link, for a small request, whose bin's `alloc` may be empty; NULL when no arena can be had. */
@@ -184,7 +231,7 @@ static gi_link *small_link(gi_thread_cache *cache, unsigned kind, size_t size, c
             return NULL;
         }
     }
-    return pop(bin);
+    return gi_unlikely(gi_hardened.on) ? gi_hardened_pop(bin, kind, gi_size_class(size), function) : pop(bin);
 }
 
 static void *small_slow(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
@@ -202,7 +249,7 @@ static void *large(gi_thread_cache *cache, size_t size) {
 
 void *gi_object_malloc_slow(unsigned kind, size_t size) {
     gi_thread_cache *cache = gi_object_require_attached(kind, gi_calls[kind].malloc, size, NULL);
-    if (size <= GI_SMALL_MAX) {
+    if (is_small(kind, size)) {
         void *block = small_slow(cache, kind, size, gi_calls[kind].malloc);
         if (gi_likely(block != NULL)) {
             return block;
@@ -214,7 +261,7 @@ void *gi_object_malloc_slow(unsigned kind, size_t size) {
 void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     size_t bytes = count * size; /* the caller has checked that it does not overflow */
     gi_thread_cache *cache = gi_object_require_attached(kind, gi_calls[kind].calloc, bytes, NULL);
-    if (bytes <= GI_SMALL_MAX) {
+    if (is_small(kind, bytes)) {
         gi_link *link = small_link(cache, kind, bytes, gi_calls[kind].calloc);
         if (gi_likely(link != NULL)) {
             link->next = NULL; /* a request of 0 bytes has zeroed bytes too */
@@ -255,6 +302,9 @@ static bool is_foreign(const gi_thread_cache *cache, uint32_t word) {
 static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint32_t word, const char *function) {
     uint32_t number = gi_word_heap(word);
     gi_link *link = link_of(kind, block);
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_hardened_free(kind, gi_word_class(word), block, function);
+    }
     if (number == cache->heap->number || number == cache->own.group->shared.number) {
         gi_cache_keep(cache, kind, gi_word_class(word), link, function);
     } else if (gi_unlikely(is_foreign(cache, word))) {
@@ -290,7 +340,7 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
     }
     uint32_t word = word_of_block(kind, block, function);
     size_t usable = usable_size(word, block);
-    bool right = word != GI_WORD_NO_ARENA ? stays(kind, size, usable) : size <= usable || usable == 0;
+    bool right = word != GI_WORD_NO_ARENA ? stays(kind, size, word) : size <= usable || usable == 0;
     if (gi_unlikely(!right)) {
         gi_fatal(function,
                  "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
@@ -327,6 +377,9 @@ void gi_object_retire(unsigned kind, void *block, bool replaced) {
         }
         bytes = usable_size(word, block);
         bytes = bytes != 0 ? bytes : UNKNOWN_BYTES;
+        if (gi_unlikely(gi_hardened.on) && word != GI_WORD_NO_ARENA) {
+            gi_hardened_retire(kind, gi_word_class(word), block, function);
+        }
     }
     retire(cache, kind + 1, block, bytes);
 }
@@ -342,12 +395,55 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
         return 0;
     }
     uint32_t word = word_of_block(kind, block, function);
+    expect_live(kind, word, block, function);
     return usable_size(word, block);
+}
+
+/* --- hardened mode ---------------------------------------------------------------------------- */
+
+void *gi_object_malloc_hardened(unsigned kind, size_t size) {
+    if (gi_likely(is_small(kind, size))) {
+        size_t served = served_as(kind, size);
+        gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, served);
+        if (gi_likely(bin->alloc != NULL)) {
+            gi_link *link = gi_hardened_pop(bin, kind, gi_size_class(served), gi_calls[kind].malloc);
+            return block_of(kind, link);
+        }
+    }
+    return gi_object_malloc_slow(kind, size);
+}
+
+void gi_object_free_hardened(unsigned kind, void *block) {
+    const gi_reservation *reservation = gi_os_reservation();
+    uint64_t page = gi_address_page((uintptr_t)reservation->base, block);
+    if (gi_likely(page < reservation->pages)) {
+        gi_thread_cache *cache = gi_current_cache;
+        uint32_t offset = gi_load_relaxed(&gi_address_words((uintptr_t)reservation->base)[page]) ^ cache->tag[kind];
+        if (gi_likely(offset < GI_WORD_CLASS_SPAN)) { /* relaxed: address_map.h */
+            gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
+            size_t size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
+            gi_mark *mark = gi_hardened_mark(block);
+            bool live = (uintptr_t)block % GI_ALIGNMENT == 0 && gi_load_relaxed(mark) == GI_MARK_LIVE;
+            if (gi_likely(live && bin->room > 0 && gi_hardened_is_whole(kind, block, size))) {
+                gi_link *link = link_of(kind, block);
+                gi_store_relaxed(mark, GI_MARK_FREE); /* relaxed: hardened.h; my heap's block, and I own it */
+                gi_hardened_fill(kind, block, size);
+                gi_link_set(link, bin->free);
+                bin->room--;
+                bin->free = link;
+                return;
+            }
+        }
+    }
+    gi_object_free_slow(kind, block);
 }
 
 /* --- kinds that were made --------------------------------------------------------------------- */
 
 void *gi_object_malloc_kind(unsigned kind, size_t size) {
+    if (gi_unlikely(gi_hardened.on)) {
+        return gi_object_malloc_hardened(kind, size);
+    }
     gi_link *link = gi_object_malloc_fast(kind, &gi_open_limits, served_as(kind, size));
     return gi_likely(link != NULL) ? block_of(kind, link) : gi_object_malloc_slow(kind, size);
 }
@@ -357,6 +453,10 @@ void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size) {
 }
 
 void gi_object_free_kind(unsigned kind, void *block) {
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_object_free_hardened(kind, block);
+        return;
+    }
     /* A pool is one page, so a block and its link have one page word. */
     if (gi_unlikely(!gi_object_free_fast(kind, &gi_open_limits, link_of(kind, block)))) {
         gi_object_free_slow(kind, block);
@@ -364,6 +464,29 @@ void gi_object_free_kind(unsigned kind, void *block) {
 }
 
 /* --- realloc ---------------------------------------------------------------------------------- */
+
+/* A small block that is not to stay, whose class is at that offset of a page word. */
+static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size,
+                                                  uint32_t offset) {
+    gi_thread_cache *cache = gi_current_cache;
+    size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
+    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[offset >> GI_WORD_CLASS_SHIFT], (uintptr_t)block))) {
+        return NULL; /* no block: the slow path says so */
+    }
+    void *moved = gi_object_malloc_fast(kind, limits, size);
+    if (gi_likely(moved != NULL)) {
+        memcpy(moved, block, size < block_size ? size : block_size);
+        gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
+        gi_link *link = block;
+        if (gi_unlikely(--bin->room < 0)) {
+            gi_cache_overflow(cache, kind, offset >> GI_WORD_CLASS_SHIFT, gi_calls[kind].realloc);
+            bin->room--;
+        }
+        link->next = bin->free;
+        bin->free = link;
+    }
+    return moved;
+}
 
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
     gi_thread_cache *cache = gi_current_cache;
@@ -388,30 +511,26 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
     if (served <= block_size && (block_size - served < GI_ALIGNMENT || 4 * served > 3 * block_size)) {
         return block;
     }
-    void *moved = gi_object_malloc_fast(kind, limits, size);
-    if (gi_likely(moved != NULL)) {
-        memcpy(moved, block, size < block_size ? size : block_size);
-        gi_cache_keep(cache, kind, offset >> GI_WORD_CLASS_SHIFT, block, gi_calls[kind].realloc);
-    }
-    return moved;
+    return move_small(kind, limits, block, size, offset);
 }
 
 void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     const char *function = gi_calls[kind].realloc;
     gi_thread_cache *cache = gi_object_require_attached(kind, function, size, block);
     if (block == NULL) {
-        void *made = size <= GI_SMALL_MAX ? small_slow(cache, kind, size, function) : NULL;
+        void *made = is_small(kind, size) ? small_slow(cache, kind, size, function) : NULL;
         return made != NULL ? made : large(cache, size);
     }
     uint32_t word = word_of_block(kind, block, function);
     if (word == GI_WORD_NO_ARENA) {
         return gi_object_up.raw_realloc(block, size);
     }
-    size_t block_size = gi_class_size(gi_word_class(word));
-    if (stays(kind, size, block_size)) {
+    expect_live(kind, word, block, function);
+    size_t block_size = small_size(word);
+    if (stays(kind, size, word)) {
         return block;
     }
-    void *moved = size <= GI_SMALL_MAX ? small_slow(cache, kind, size, function) : NULL;
+    void *moved = is_small(kind, size) ? small_slow(cache, kind, size, function) : NULL;
     if (moved == NULL) {
         moved = large(cache, size);
     }

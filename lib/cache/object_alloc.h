@@ -18,6 +18,7 @@
 
 #include <string.h>
 
+#include "lib/cache/free_list.h"
 #include "lib/cache/thread_cache.h"
 #include "lib/os/raw_alloc.h"
 
@@ -25,6 +26,8 @@
 typedef struct gi_fast_limits {
     gi_atomic(uint64_t) sizes; /* requests below are small; 0: closed.  relaxed: see above */
     gi_atomic(uint64_t) pages; /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
+    gi_atomic(uint64_t)
+        hardened;              /* not 0: the domain has its default allocator, in hardened mode.  relaxed: see above */
     gi_atomic(uint64_t) large; /* requests below that are not small go straight to the system's allocator; 0: the raw
                                   domain has a hook, or a runtime's own lock is to be asked.  relaxed: see above */
 } gi_fast_limits;
@@ -40,14 +43,16 @@ typedef struct gi_call_names {
 } gi_call_names;
 extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 
-/* The second half of the fast path: a small block after the bin's two lists have changed places, or NULL. */
-void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size);
 /* The fast path of realloc, for the mem and object domains; NULL for the slow path. */
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 /* A kind that was made, with links where its kind says: the whole calls; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_kind(unsigned kind, size_t size);
 void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size);
 void gi_object_free_kind(unsigned kind, void *block);
+
+/* The same for any kind in hardened mode. */
+void *gi_object_malloc_hardened(unsigned kind, size_t size);
+void gi_object_free_hardened(unsigned kind, void *block);
 
 /* What a kind's default allocator does when the fast path cannot; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_slow(unsigned kind, size_t size);
@@ -70,6 +75,7 @@ void gi_object_retire_raw(gi_thread_cache *cache, void *block);
 void gi_object_ready(void);
 /* Opens or closes the fast path of a kind; `large`: that of its large blocks too. */
 void gi_object_open(unsigned kind, bool large);
+void gi_object_open_hardened(unsigned kind);
 void gi_object_close(unsigned kind);
 
 /* Dies unless this thread is attached (and, with a runtime's own lock, holds it); a thread of such a runtime that holds
@@ -109,6 +115,10 @@ static inline gi_bin *gi_bin_for_size(gi_thread_cache *cache, unsigned kind, siz
     return bin;
 }
 
+static inline bool gi_object_is_hardened(const gi_fast_limits *limits) {
+    return gi_load_relaxed(&limits->hardened) != 0; /* relaxed: see its declaration */
+}
+
 /* A small block, or NULL for the slow path. */
 static inline void *gi_object_malloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {
     if (gi_unlikely(!gi_below_relaxed(size, &limits->sizes))) {
@@ -124,6 +134,33 @@ static inline void *gi_object_malloc_fast(unsigned kind, const gi_fast_limits *l
     bin->alloc = next;
     return block;
 }
+
+/* `free`, which is not empty, becomes `alloc`, which is; its first block. */
+static inline void *gi_bin_swap(gi_bin *bin) {
+    gi_link *block = bin->free;
+    bin->free = NULL;
+    bin->length = bin->cap - (uint32_t)bin->room;
+    bin->room = (int32_t)bin->cap;
+    bin->fresh = false;
+    bin->alloc = block->next;
+    return block;
+}
+
+/* The second half of the fast path, for the mem and object domains: a small block after the bin's two lists have
+   changed places, or NULL. */
+static inline void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size) {
+    if (gi_unlikely(!gi_below_relaxed(size, &limits->sizes))) {
+        return NULL;
+    }
+    gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
+    /* The bin of 0 bytes has no `free`. */
+    if (bin->alloc != NULL || bin->free == NULL || !gi_free_list_begins_well(gi_size_class(size), bin->free)) {
+        return NULL;
+    }
+    return gi_bin_swap(bin);
+}
+/* The same where a list has to be looked at more closely. */
+void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, size_t size);
 
 /* The same, zeroed; the product has been checked. */
 static inline void *gi_object_calloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {

@@ -11,6 +11,7 @@
 
 #include "concurrency/check.h"
 #include "lib/arena/kind.h"
+#include "lib/cache/free_list.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -35,7 +36,7 @@
 #define REMOTE_SAFEPOINTS 64u
 #endif
 /* How many blocks the bin of 0 bytes borrows at a time. */
-#define ZERO_BLOCKS 8
+#define ZERO_BLOCKS 16
 
 #define NOBODYS_NUMBER (GI_HEAP_NUMBERS - 1)
 #define NOBODYS_TAG (NOBODYS_NUMBER << GI_WORD_HEAP_SHIFT)
@@ -57,7 +58,7 @@ static uint32_t cap_for(unsigned size_class, uint32_t bytes) {
 static int64_t count_list(const gi_link *block, unsigned kind, unsigned size_class) {
     const gi_link *mark = NULL; /* stands still for twice as long each time: a list that comes back to it is a ring */
     int64_t count = 0, move_mark = 1;
-    for (; block != NULL; block = block->next, count++) {
+    for (; block != NULL; block = gi_link_next(block), count++) {
         const gi_page_word *word = gi_address_word(block);
         uint32_t value = word == NULL ? GI_WORD_NO_ARENA : gi_load_relaxed(word); /* relaxed: the world is quiet */
         if (!gi_word_is_pool(value) || gi_word_kind(value) != kind || gi_word_class(value) != size_class) {
@@ -230,8 +231,8 @@ static gi_link *give_shared(gi_thread_cache *cache, gi_heap *heap, gi_link *bloc
     gi_mutex_lock(&heap->mutex);
     while ((blocks = gi_heap_give_run(heap, kind, size_class, blocks, &cache->emptied, function)) != NULL) {
         gi_link *block = blocks;
-        blocks = block->next;
-        block->next = adopted;
+        blocks = gi_free_list_next(kind, size_class, block, function);
+        gi_link_set(block, adopted);
         adopted = block;
     }
     gi_mutex_unlock(&heap->mutex);
@@ -258,6 +259,9 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
                       const char *function) {
     uint32_t rest = gi_word_make(0, kind, size_class);
     gi_heap *group_shared = gi_cache_shared(cache);
+    if (gi_unlikely(blocks != NULL && gi_free_list_word(blocks) == GI_WORD_NO_ARENA)) {
+        gi_free_list_broken(kind, size_class, NULL, blocks, function); /* the fast path has followed a bad link */
+    }
     if (cache->heap == group_shared) { /* gil mode: all pools are shared */
         blocks = give_shared(cache, group_shared, blocks, kind, size_class, function);
     }
@@ -265,13 +269,14 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
         gi_link *shared = NULL;
         while ((blocks = give_run(cache, claimed, kind, size_class, blocks, function)) != NULL) {
             gi_link *block = blocks;
-            blocks = block->next;
             /* order(page-word): acquire; pairs with release in move_pool(). */
             uint32_t word = gi_load_acquire(gi_address_word(block)), number = gi_word_heap(word);
             if ((word ^ rest) << (32 - GI_WORD_HEAP_SHIFT) != 0 || number == 0) {
                 gi_heap_double_free(gi_address_pool(block), block, function); /* its pool has gone: it was free */
-            } else if (number == group_shared->number) {
-                block->next = shared;
+            }
+            blocks = gi_free_list_next(kind, size_class, block, function);
+            if (number == group_shared->number) {
+                gi_link_set(block, shared);
                 shared = block;
             } else {
                 /* To a remote slot; or, of another group, to its shared heap if its thread has ended meanwhile. */
@@ -289,7 +294,7 @@ static void give_back(gi_thread_cache *cache, gi_heap *claimed, unsigned kind, u
 void gi_cache_give_foreign(gi_thread_cache *cache, uint32_t word, gi_link *block, const char *function) {
     gi_heap *heap = gi_heap_of_number(gi_word_heap(word));
     if (gi_heap_is_shared(heap)) {
-        block->next = NULL;
+        gi_link_set(block, NULL);
         gi_link *moved = give_shared(cache, heap, block, gi_word_kind(word), gi_word_class(word), function);
         release_emptied(cache);
         if (moved == NULL) {
@@ -374,9 +379,9 @@ static gi_link *take_from_stash(gi_thread_cache *cache, unsigned kind, unsigned 
 /* Blocks from the stash and the pools of the cache's heap.  Gil mode: the stash, a partial pool, a new one.  GIL-free
    mode: a partial pool, the stash, an orphan, a new one. */
 static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned size_class, uint32_t *length,
-                                bool *fresh) {
+                                bool *fresh, const char *function) {
     gi_heap *heap = cache->heap;
-    bool shared = gi_heap_is_shared(heap);
+    bool shared = gi_heap_is_shared(heap), stashed = false;
     gi_link *blocks = NULL;
     *fresh = false;
     for (gi_pool *pool = NULL;;) {
@@ -387,6 +392,7 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
             gi_heap_add_pool(heap, pool);
         } else if (shared) {
             blocks = gi_stash_take(heap->group->stash, kind, size_class, length);
+            stashed = blocks != NULL;
         }
         if (blocks == NULL) {
             blocks = gi_heap_take(heap, kind, size_class, length, fresh);
@@ -395,6 +401,10 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
             gi_mutex_unlock(&heap->mutex);
         } else if (blocks == NULL && gi_stash_waits(heap->group->stash, kind, size_class)) {
             blocks = take_from_stash(cache, kind, size_class, length);
+            stashed = blocks != NULL;
+        }
+        if (stashed) {
+            gi_free_list_look(kind, size_class, blocks, function);
         }
         if (blocks != NULL) {
             return blocks;
@@ -417,11 +427,11 @@ static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned
 
 bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
-    (void)function;
     if (bin->cap == 0) {
         use_bin(cache, bin, kind, size_class);
     }
     if (bin->free != NULL) {
+        gi_free_list_look(kind, size_class, bin->free, function);
         bin->alloc = bin->free;
         bin->free = NULL;
         bin->length = bin->cap - (uint32_t)bin->room;
@@ -433,22 +443,23 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
     if (cache->heap == &cache->own && gi_remote_list_any(remote)) {
         bin->length = gi_load_relaxed(&remote->waiting); /* relaxed: a hint */
         bin->alloc = gi_remote_list_take_all(remote);
+        gi_free_list_look(kind, size_class, bin->alloc, function);
         bin->fresh = false;
         return true;
     }
     missed(remote, size_class);
     bool fresh;
     uint32_t length;
-    gi_link *blocks = take_from_pools(cache, kind, size_class, &length, &fresh);
+    gi_link *blocks = take_from_pools(cache, kind, size_class, &length, &fresh, function);
     if (blocks == NULL) {
         return false;
     }
     if (gi_unlikely(bin->alloc != NULL)) { /* a user's arena allocator has allocated meanwhile */
         gi_link *last = blocks;
-        while (last->next != NULL) {
-            last = last->next;
+        for (gi_link *next; (next = gi_free_list_next(kind, size_class, last, function)) != NULL;) {
+            last = next;
         }
-        last->next = bin->alloc;
+        gi_link_set(last, bin->alloc);
         length += bin->length;
         fresh = false;
     }
@@ -468,12 +479,12 @@ bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *fun
     if (from->alloc == NULL && !gi_cache_refill(cache, kind, 0, function)) {
         return false;
     }
-    gi_link *last = from->alloc;
-    for (int i = 1; i < ZERO_BLOCKS && last->next != NULL; i++) {
-        last = last->next;
+    gi_link *last = from->alloc, *rest = gi_free_list_next(kind, 0, last, function);
+    for (int i = 1; i < ZERO_BLOCKS && rest != NULL; i++) {
+        last = rest;
+        rest = gi_free_list_next(kind, 0, last, function);
     }
-    gi_link *rest = last->next;
-    last->next = to->alloc; /* not empty if a user's arena allocator has allocated meanwhile */
+    gi_link_set(last, to->alloc); /* not empty if a user's arena allocator has allocated meanwhile */
     to->alloc = from->alloc;
     from->alloc = rest;
     return true;
@@ -487,6 +498,7 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     }
     gi_link *blocks = bin->free;
     uint32_t length = bin->cap;
+    gi_free_list_look(kind, size_class, blocks, function);
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
     if (bin->alloc == NULL) {
@@ -511,7 +523,7 @@ void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, g
         gi_cache_overflow(cache, kind, size_class, function);
     }
     bin->room--;
-    block->next = bin->free;
+    gi_link_set(block, bin->free);
     bin->free = block;
 }
 
@@ -549,6 +561,7 @@ static void push_slot(gi_thread_cache *cache, gi_remote_slot *slot, const char *
     slot->count = 0;
     cache->remote_pending--;
     unsigned kind = gi_word_kind(chain.word), size_class = gi_word_class(chain.word);
+    gi_free_list_look_at_all(kind, size_class, chain.first, chain.last, chain.count, function);
     gi_heap *heap = gi_heap_of_number(gi_word_heap(chain.word));
     gi_remote_list *list = &heap->remote[kind][size_class];
     if (!gi_remote_list_push(list, chain.first, chain.last, chain.count)) {
@@ -570,10 +583,10 @@ void gi_cache_free_remote(gi_thread_cache *cache, uint32_t word, gi_link *block,
     if (slot->count == 0) {
         slot->word = word;
         slot->last = block;
-        block->next = NULL;
+        gi_link_set(block, NULL);
         cache->remote_pending++;
     } else {
-        block->next = slot->first;
+        gi_link_set(block, slot->first);
     }
     slot->first = block;
     if (++slot->count >= GI_REMOTE_BATCH) {
@@ -669,7 +682,7 @@ static void flush_with_stash(gi_thread_cache *cache, const char *function) {
 }
 
 /* Leaves the bins to the stash, as far as it has room.  Pools of a type-stable kind wait to become empty. */
-static void stash_bins(gi_thread_cache *cache) {
+static void stash_bins(gi_thread_cache *cache, const char *function) {
     gi_heap *shared = gi_cache_shared(cache);
     gi_mutex_lock(&shared->mutex);
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
@@ -677,6 +690,12 @@ static void stash_bins(gi_thread_cache *cache) {
             unsigned size_class = (unsigned)__builtin_ctz(left);
             gi_bin *bin = bin_of(cache, kind, size_class);
             uint32_t length = bin->cap - (uint32_t)bin->room;
+            if (bin->alloc != NULL) {
+                gi_free_list_look_at_head(kind, size_class, bin->alloc, function);
+            }
+            if (bin->free != NULL) {
+                gi_free_list_look(kind, size_class, bin->free, function);
+            }
             if (bin->alloc != NULL && gi_stash_put(shared->group->stash, kind, size_class, bin->alloc, bin->length)) {
                 bin->alloc = NULL;
             }
@@ -778,7 +797,7 @@ void gi_cache_refill_from(gi_thread_cache *cache, gi_heap *heap) {
 
 /* Ends a cache that is the caller's. */
 static void end(gi_thread_cache *cache, const char *function) {
-    stash_bins(cache);
+    stash_bins(cache, function);
     gi_cache_flush(cache, function);
     if (cache->heap == &cache->own) {
         share(cache, function);

@@ -65,6 +65,39 @@ static const gi_domain_defaults plain = {
             [PYMEM_DOMAIN_OBJ] = {NULL, object_malloc, object_calloc, object_realloc, object_free},
         },
 };
+#define HARDENED_ALLOCATOR(name, kind)                                 \
+    static void *name##_malloc(void *ctx, size_t size) {               \
+        (void)ctx;                                                     \
+        return gi_object_malloc_hardened(kind, size);                  \
+    }                                                                  \
+    static void *name##_calloc(void *ctx, size_t count, size_t size) { \
+        (void)ctx;                                                     \
+        return gi_object_calloc_slow(kind, count, size);               \
+    }                                                                  \
+    static void *name##_realloc(void *ctx, void *block, size_t size) { \
+        (void)ctx;                                                     \
+        return gi_object_realloc_slow(kind, block, size);              \
+    }                                                                  \
+    static void name##_free(void *ctx, void *block) {                  \
+        (void)ctx;                                                     \
+        gi_object_free_hardened(kind, block);                          \
+    }
+
+HARDENED_ALLOCATOR(hardened_mem, GI_KIND_MEM)
+HARDENED_ALLOCATOR(hardened_object, GI_KIND_OBJECT)
+
+const gi_domain_defaults gi_domain_hardened_defaults = {
+    .fast = false,
+    .tables =
+        {
+            [PYMEM_DOMAIN_RAW] = {NULL, gi_raw_malloc, gi_raw_calloc, gi_raw_realloc, gi_raw_free},
+            [PYMEM_DOMAIN_MEM] = {NULL, hardened_mem_malloc, hardened_mem_calloc, hardened_mem_realloc,
+                                  hardened_mem_free},
+            [PYMEM_DOMAIN_OBJ] = {NULL, hardened_object_malloc, hardened_object_calloc, hardened_object_realloc,
+                                  hardened_object_free},
+        },
+};
+
 #define SYSTEM_ALLOCATOR(name, kind)                                                \
     static void *name##_malloc(void *ctx, size_t size) {                            \
         gi_object_require_attached(kind, gi_calls[kind].malloc, size, NULL);        \
@@ -192,10 +225,13 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
 static void set_open_locked(void) {
     bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !gi_load_relaxed(&lock_is_theirs);
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
-        if (ready && is_default_locked(kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ)) {
+        PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
+        gi_object_close(kind);
+        if (ready && is_default_locked(domain)) {
             gi_object_open(kind, large);
-        } else {
-            gi_object_close(kind);
+        } else if (ready && defaults == &gi_domain_hardened_defaults &&
+                   gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
+            gi_object_open_hardened(kind);
         }
     }
 }

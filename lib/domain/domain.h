@@ -58,6 +58,8 @@ typedef struct gi_domain_defaults {
 } gi_domain_defaults;
 /* The system's allocator for mem and object too; who calls must be attached. */
 extern const gi_domain_defaults gi_domain_malloc_defaults GI_INTERNAL;
+/* gilloc's own heap in hardened mode. */
+extern const gi_domain_defaults gi_domain_hardened_defaults GI_INTERNAL;
 /* Other default allocators than the plain ones; constant.  Before gi_domain_ready(). */
 void gi_domain_use(const gi_domain_defaults *others);
 

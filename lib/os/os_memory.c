@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
@@ -19,6 +20,8 @@
 /* Four arenas a call: the cost of mprotect is shared, and at most 1 MiB of address space is committed ahead (it takes
    no memory before it is touched). */
 #define GI_COMMIT_STRIDE 4
+/* Behind each part of the reservation's head: more than a page, to which the end of the part is rounded. */
+#define GUARD ((size_t)16 << 10)
 /* Descriptors come from chunks of this size, so that small ones share a mapping. */
 #define GI_META_CHUNK ((size_t)64 << 10)
 
@@ -67,19 +70,29 @@ void *gi_os_meta_alloc(size_t size) {
 
 static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
 
+/* A part of the reservation's head becomes readable and writable, with a guard behind it: the rest of its last arena,
+   GUARD bytes or more, is never touched by anybody.  *next is moved behind both.  NULL if the system refuses. */
+static char *take_part(char **next, size_t size) {
+    char *part = *next;
+    *next += round_up(size + GUARD, GI_ARENA_SIZE);
+    return gi_os.protect(part, size, PROT_READ | PROT_WRITE) == 0 ? part : NULL;
+}
+
 static bool try_reserve(size_t size) {
-    size_t pages = size >> GI_POOL_SHIFT;
-    size_t words = round_up(pages * GI_PAGE_WORD_SIZE, GI_ARENA_SIZE);
-    size_t descriptors = round_up(pages * GI_POOL_DESCRIPTOR_SIZE, GI_ARENA_SIZE);
-    size_t links = round_up((size >> GI_ARENA_SHIFT) * sizeof(uint32_t), GI_ARENA_SIZE);
-    size_t mapped = size + GI_ARENA_SIZE;
+    size_t pages = size >> GI_POOL_SHIFT, mapped = size + GI_ARENA_SIZE;
     char *memory = gi_os.map(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     if (memory == MAP_FAILED) {
         return false;
     }
     char *base = (char *)round_up((size_t)memory, GI_ARENA_SIZE);
     size_t head = (size_t)(base - memory), tail = mapped - head - size;
-    if (gi_os.protect(base, words + descriptors + links, PROT_READ | PROT_WRITE) != 0) {
+    char *next = base;
+    char *words = take_part(&next, pages * GI_PAGE_WORD_SIZE);
+    char *descriptors = take_part(&next, pages * GI_POOL_DESCRIPTOR_SIZE);
+    char *links = take_part(&next, (size >> GI_ARENA_SHIFT) * sizeof(uint32_t));
+    bool marked = gi_os_reserved.mark_size != 0;
+    char *marks = marked ? take_part(&next, pages * gi_os_reserved.mark_size) : NULL;
+    if (words == NULL || descriptors == NULL || links == NULL || (marked && marks == NULL)) {
         gi_os_unmap(memory, mapped);
         return false;
     }
@@ -90,9 +103,10 @@ static bool try_reserve(size_t size) {
         gi_os_unmap(base + size, tail);
     }
     gi_os_reserved.pages = pages;
-    gi_os_reserved.descriptors = base + words;
-    gi_os_reserved.free_links = (uint32_t *)(void *)(base + words + descriptors);
-    gi_os_reserved.slots = base + words + descriptors + links;
+    gi_os_reserved.descriptors = descriptors;
+    gi_os_reserved.free_links = (uint32_t *)(void *)links;
+    gi_os_reserved.marks = marks;
+    gi_os_reserved.slots = next;
     gi_os_reserved.slot_count = (size_t)(base + size - gi_os_reserved.slots) >> GI_ARENA_SHIFT;
     gi_os_reserved.base = base;
     return true;
@@ -135,6 +149,16 @@ void *gi_os_slot_acquire(void) {
     return memory;
 }
 
+/* The marks of the arena at an offset are zero from now on, and whole pages of them are the system's. */
+static void give_back_marks(size_t offset) {
+    size_t marks = gi_os_reserved.mark_size * GI_ARENA_POOLS;
+    char *first = gi_os_reserved.marks + (offset >> GI_POOL_SHIFT) * gi_os_reserved.mark_size;
+    bool whole = marks % (size_t)sysconf(_SC_PAGESIZE) == 0;
+    if (!whole || !gi_os_decommit(first, marks)) {
+        memset(first, 0, marks);
+    }
+}
+
 bool gi_os_slot_release(void *memory) {
     size_t offset = (size_t)((char *)memory - gi_os_reserved.slots);
     if (gi_os_reserved.base == NULL || offset >> GI_ARENA_SHIFT >= gi_os_reserved.slot_count) {
@@ -144,6 +168,9 @@ bool gi_os_slot_release(void *memory) {
         memset(memory, 0, GI_ARENA_SIZE); /* the system will not take it back (locked pages, say): zero all the same */
     }
     uint32_t slot = (uint32_t)(offset >> GI_ARENA_SHIFT);
+    if (gi_os_reserved.marks != NULL) {
+        give_back_marks((size_t)((char *)memory - gi_os_reserved.base));
+    }
     gi_mutex_lock(&os_mutex);
     gi_os_reserved.free_links[slot] = gi_os_reserved.first_free;
     gi_os_reserved.first_free = slot + 1;

@@ -5,12 +5,13 @@
  *   The reservation is one range of address space, taken at the first use and never given back:
  *
  *     base                                                                     base + size
- *      | page words | pool descriptors |  slot 0 | slot 1 | ...  committed | ... PROT_NONE ... |
- *        (one each per page of GI_POOL_SIZE)       an arena each              not yet used
+ *      | page words # pool descriptors # links # marks # slot 0 | slot 1 | ...  committed | ... PROT_NONE ... |
+ *        (one each per page of GI_POOL_SIZE)       an arena each                     not yet used
  *
- *   so that `p - base` and a shift tell whether an address is ours and where its page word is.  Slots are committed
- *   in order, GI_COMMIT_STRIDE at a time, so the range has two mappings however many arenas there are
- *   (vm.max_map_count).  A slot given back is decommitted, stays committed, and is the first to be used again.
+ *   so that `p - base` and a shift tell whether an address is ours and where its page word is.  Each # is a *guard*,
+ *   which nobody may touch: what runs out of one part, or of the first arena backwards, ends there and not in the next.
+ *   Slots are committed in order, GI_COMMIT_STRIDE at a time, so the range has a few mappings however many arenas there
+ *   are (vm.max_map_count).  A slot given back is decommitted, stays committed, and is the first to be used again.
  *
  *   Locks   os (GI_RANK_OS) for the slots.
  *   Every call into the system goes through `gi_os_calls`, which tests replace to make the k-th one fail.
@@ -49,6 +50,8 @@ typedef struct gi_reservation {
     char *slots;          /* constant: the first arena */
     size_t slot_count;    /* constant */
     uint32_t *free_links; /* guarded by os: next free slot + 1, one each */
+    char *marks;          /* constant: mark_size a page, of hardened mode; NULL: none */
+    size_t mark_size;     /* constant after gi_os_reserve(), which is told by it; 0: none */
     /* What changes has a line of its own: all threads read what is above. */
     _Alignas(GI_CACHE_LINE) size_t fresh; /* guarded by os: slots handed out at least once are below */
     size_t committed;                     /* guarded by os: slots below are readable and writable */

@@ -18,12 +18,12 @@
 
 static struct arena_source sources[3];
 
-/* Fills about `arenas` arenas with 512-byte blocks. */
+/* Fills about `arenas` arenas with blocks of 512 bytes, a tail included. */
 static void add_arenas(struct shadow *shadow, size_t arenas) {
     size_t start = memory_stats().arenas_acquired;
     while (memory_stats().arenas_acquired < start + arenas) {
         for (size_t i = 0; i < 16; i++) {
-            shadow_add(shadow, &domains[PYMEM_DOMAIN_OBJ], PyObject_Malloc(512), 512);
+            shadow_add(shadow, &domains[PYMEM_DOMAIN_OBJ], PyObject_Malloc(504), 504);
         }
     }
 }

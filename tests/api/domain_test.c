@@ -116,8 +116,8 @@ static void mem_and_object_blocks_are_counted(void) {
         EXPECT_EQ(gilloc_allocated_blocks(), i + 1);
     }
     gilloc_stats stats = memory_stats();
-    EXPECT_EQ(stats.small_blocks, 513);
-    EXPECT_EQ(stats.large_blocks, BLOCKS - 513);
+    EXPECT_EQ(stats.small_blocks, SMALL_LIMIT + 1);
+    EXPECT_EQ(stats.large_blocks, BLOCKS - SMALL_LIMIT - 1);
     /* A resize is one block before and one after, within a size class, out of it, and in and out of the raw domain. */
     static const size_t sizes[] = {10, 100, 512, 513, 5000, 100};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {

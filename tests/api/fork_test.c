@@ -138,7 +138,7 @@ static void start_threads(void) {}
 #endif
 
 static int count_block(void *block, size_t size, void *count) {
-    EXPECT(size >= 16 && (uintptr_t)block % 16 == 0);
+    EXPECT(size >= small_block_size(0) && (uintptr_t)block % 16 == 0);
     ++*(size_t *)count;
     return 0;
 }

@@ -421,7 +421,7 @@ static void one_clears_what_its_detached_threads_hold(void) {
         }
     }
     for (size_t i = 0; i < MOST; i++) {
-        size_t waits = 3 * 1000 * 64;
+        size_t waits = 3 * 1000 * small_block_size(64);
         EXPECT_EQ(memory_stats().retired_bytes, (MOST - i) * waits);
         attach_new(interpreters[i]);
         PyInterpreterState_Clear(interpreters[i]);
@@ -542,7 +542,7 @@ static void end_runners(void) {
 }
 
 static int count_48(void *block, size_t block_size, void *arg) {
-    EXPECT_EQ(block_size, 48);
+    EXPECT_EQ(block_size, small_block_size(48));
     for (size_t i = 0; i < 48; i++) {
         EXPECT_EQ(((unsigned char *)block)[i], 0x48);
     }
@@ -717,11 +717,11 @@ static void each_has_what_its_own_threads_left(void) {
         }
         PyThreadState_DeleteCurrent();
     }
-    EXPECT_EQ(memory_stats().retired_bytes, MOST * 6400);
+    EXPECT_EQ(memory_stats().retired_bytes, MOST * 100 * small_block_size(64));
     for (size_t i = 0; i < MOST; i++) {
         attach_new(interpreters[i]);
         gilloc_reclaim();
-        EXPECT_EQ(memory_stats().retired_bytes, (MOST - i - 1) * 6400);
+        EXPECT_EQ(memory_stats().retired_bytes, (MOST - i - 1) * 100 * small_block_size(64));
         PyThreadState_DeleteCurrent();
     }
     expect_all_back();

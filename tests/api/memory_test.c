@@ -22,10 +22,10 @@ static struct arena_source source;
 
 /* --- out of memory ---------------------------------------------------------------------------- */
 
-/* Blocks of 512 bytes, linked through their first word, each with its number in the last. */
+/* Blocks of 512 bytes, a tail included, linked through their first word, each with its number in the last. */
 struct link {
     struct link *next;
-    char rest[512 - sizeof(struct link *) - sizeof(size_t)];
+    char rest[504 - sizeof(struct link *) - sizeof(size_t)];
     size_t number;
 };
 
@@ -205,7 +205,7 @@ static void the_address_space_is_full_in_free_mode(void) { fill_the_address_spac
 #define BIG (20 << 20)
 
 static void empty_arenas_go_back(void) {
-    static const size_t sizes[] = {16, 48, 64, 512, 304};
+    static const size_t sizes[] = {16, 48, 64, 504, 304};
     PyGILState_STATE was = PyGILState_Ensure();
     void **blocks = malloc(BIG / 16 * sizeof(void *));
     EXPECT(blocks != NULL);
@@ -332,15 +332,16 @@ static void sizes_follow_each_other(void) {
     EXPECT(blocks != NULL);
     size_t most = 0;
     for (int round = 0; round < 2; round++) {
-        for (size_t size = 16; size <= 512; size += 16) {
-            for (size_t i = 0; i < bytes / size; i++) {
+        for (size_t size = 16; size <= SMALL_LIMIT; size += 16) {
+            size_t count = bytes / (small_block_size(size) + TAIL);
+            for (size_t i = 0; i < count; i++) {
                 blocks[i] = PyMem_Malloc(size);
                 EXPECT(blocks[i] != NULL);
             }
             gilloc_stats full = memory_stats();
             size_t committed = full.bytes_from_system - full.bytes_to_system;
             most = committed > most ? committed : most;
-            for (size_t i = 0; i < bytes / size; i++) {
+            for (size_t i = 0; i < count; i++) {
                 PyMem_Free(blocks[i]);
             }
         }

@@ -102,7 +102,7 @@ static void *first_calloc(void *arg) {
 
 static void *first_usable_size(void *arg) {
     runtime_lock_acquire(&lock);
-    EXPECT_EQ(gilloc_usable_size(PYMEM_DOMAIN_MEM, ((void **)arg)[0]), 16);
+    EXPECT_EQ(gilloc_usable_size(PYMEM_DOMAIN_MEM, ((void **)arg)[0]), small_block_size(10));
     gilloc_free_sized(PYMEM_DOMAIN_MEM, ((void **)arg)[0], 10);
     gilloc_free_sized(PYMEM_DOMAIN_MEM, ((void **)arg)[1], 600);
     runtime_lock_release(&lock);

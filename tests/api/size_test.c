@@ -67,11 +67,11 @@ static void boundary_sizes_fill_many_pools(void) {
     PyGILState_Release(was);
 }
 
-static void the_small_limit_is_512(void) {
+static void the_small_limit_is_512_less_the_tail(void) {
     PyGILState_STATE was = PyGILState_Ensure();
-    void *small = PyMem_Malloc(512);
+    void *small = PyMem_Malloc(SMALL_LIMIT);
     EXPECT_EQ(memory_stats().small_blocks, 1);
-    void *large = PyMem_Malloc(513);
+    void *large = PyMem_Malloc(SMALL_LIMIT + 1);
     EXPECT_EQ(memory_stats().small_blocks, 1);
     EXPECT_EQ(memory_stats().large_blocks, 1);
     void *zero = PyObject_Malloc(0);
@@ -118,7 +118,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(every_size_is_aligned_and_usable),
         IN_BOTH_MODES(boundary_sizes_fill_many_pools),
-        IN_BOTH_MODES(the_small_limit_is_512),
+        IN_BOTH_MODES(the_small_limit_is_512_less_the_tail),
         IN_BOTH_MODES(impossible_sizes_give_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,10 +146,10 @@ static void make_part(struct part *part, uint64_t seed) {
         void *gone[GONE];
         for (size_t i = 0; i < GONE; i++) {
             if (i < ALIVE) {
-                part->alive[k][i] = alloc_in(kinds[k], random_below(&random, 513));
-                part->to_free[k][i] = alloc_in(kinds[k], random_below(&random, 513));
+                part->alive[k][i] = alloc_in(kinds[k], random_below(&random, SMALL_LIMIT + 1));
+                part->to_free[k][i] = alloc_in(kinds[k], random_below(&random, SMALL_LIMIT + 1));
             }
-            gone[i] = alloc_in(kinds[k], random_below(&random, i % 4 == 3 ? 5000 : 513));
+            gone[i] = alloc_in(kinds[k], random_below(&random, i % 4 == 3 ? 5000 : SMALL_LIMIT + 1));
         }
         for (size_t i = 0; i < GONE; i++) {
             if (i % 4 == 2) {
@@ -213,7 +213,7 @@ static void nothing_is_visited_where_nothing_is(void) {
 static void each_block_of_each_size_is_visited_once(void) {
     make_kinds();
     PyGILState_STATE was = PyGILState_Ensure();
-    for (size_t size = 0; size <= 512; size++) {
+    for (size_t size = 0; size <= SMALL_LIMIT; size++) {
         for (size_t k = 0; k < KINDS; k++) {
             for (size_t i = 0; i < 3; i++) {
                 void *block = size % 3 == 0 ? gilloc_calloc(kinds[k], 1, size) : alloc_in(kinds[k], size);
@@ -253,7 +253,7 @@ static void a_result_ends_the_walk(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     kinds[2] = kinds[3] = kinds[4] = PYMEM_DOMAIN_MEM;
     for (size_t i = 0; i < 3000; i++) {
-        list_add(&list, PYMEM_DOMAIN_OBJ, PyObject_Malloc(i % 513));
+        list_add(&list, PYMEM_DOMAIN_OBJ, PyObject_Malloc(i % (SMALL_LIMIT + 1)));
     }
     static const size_t ends[] = {1, 2, 1000, 2999, 3000};
     for (size_t e = 0; e < sizeof(ends) / sizeof(ends[0]); e++) {
@@ -284,12 +284,12 @@ static void a_visitor_may_write_the_blocks(void) {
     make_kinds();
     PyGILState_STATE was = PyGILState_Ensure();
     for (size_t k = 0; k < KINDS; k++) {
-        for (size_t size = 0; size <= 512; size++) {
+        for (size_t size = 0; size <= SMALL_LIMIT; size++) {
             list_add(&list, kinds[k], alloc_in(kinds[k], size));
         }
         size_t count = 0;
         EXPECT_EQ(gilloc_visit_blocks(kinds[k], write_block, &count), 0);
-        EXPECT_EQ(count, 513);
+        EXPECT_EQ(count, SMALL_LIMIT + 1);
     }
     expect_visited(&list);
     for (size_t i = 0; i < ITEMS_MAX; i++) {
@@ -580,7 +580,7 @@ struct own {
 
 static int find_own(void *block, size_t block_size, void *arg) {
     struct own *own = arg;
-    EXPECT_EQ(block_size, 96);
+    EXPECT_EQ(block_size, small_block_size(96));
     uint64_t *words = block;
     if (words[0] == own->walker->number) {
         EXPECT(own->walker->kept[words[1]] == block);

@@ -374,13 +374,13 @@ static void a_purge_in_a_stopped_world_leaves_caches_alone(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     PyThreadState *mine = PyThreadState_Get(), *idle = PyThreadState_New(PyInterpreterState_Main());
     PyThreadState_Swap(idle);
-    for (size_t size = 16; size <= 512; size += 16) {
+    for (size_t size = 16; size <= SMALL_LIMIT; size += 16) {
         PyObject_Free(PyObject_Malloc(size));
     }
     PyThreadState_Swap(mine);
     gilloc_stop_the_world();
     size_t pools = memory_stats().pools;
-    EXPECT(pools >= 32);
+    EXPECT(pools >= SMALL_LIMIT / 16);
     thread_join(thread_start(purge_once, NULL));
     EXPECT_EQ(memory_stats().pools, pools);
     gilloc_start_the_world();

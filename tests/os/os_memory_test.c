@@ -5,12 +5,14 @@
  */
 #include "lib/os/os_memory.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "lib/os/layout.h"
 #include "tests/concurrency/unit.h"
@@ -131,6 +133,21 @@ static const gi_reservation *reserve(size_t size) {
     return gi_os_reservation();
 }
 
+/* Words, descriptors and links can be written and read as zero; what is between one part and the next cannot be
+   touched: the system refuses to read from there. */
+static void expect_part(char *part, size_t size, char *next) {
+    expect_bytes(part, size, 0);
+    part[0] = part[size - 1] = 1;
+    part[0] = part[size - 1] = 0;
+    int ends[2];
+    EXPECT_EQ(pipe(ends), 0);
+    for (char *guard = next - 4096; guard >= next - 16384; guard -= 4096) {
+        EXPECT(write(ends[1], guard, 1) < 0 && errno == EFAULT);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* All of the picture in os_memory.h, for a reservation of `size` bytes. */
 static void expect_layout(const gi_reservation *r, size_t size) {
     EXPECT(r->base != NULL);
@@ -144,10 +161,9 @@ static void expect_layout(const gi_reservation *r, size_t size) {
     EXPECT_EQ((uintptr_t)r->slots % GI_ARENA_SIZE, 0);
     EXPECT(r->slots + r->slot_count * GI_ARENA_SIZE == r->base + size);
     EXPECT(r->slot_count > 0);
-    /* Words, descriptors and links can be written and read as zero. */
-    expect_bytes(r->base, (size_t)(r->slots - r->base), 0);
-    r->base[0] = r->slots[-1] = 1;
-    r->base[0] = r->slots[-1] = 0;
+    expect_part(r->base, r->pages * GI_PAGE_WORD_SIZE, r->descriptors);
+    expect_part(r->descriptors, r->pages * GI_POOL_DESCRIPTOR_SIZE, links);
+    expect_part(links, (size >> GI_ARENA_SHIFT) * sizeof(uint32_t), r->slots);
     EXPECT_EQ(r->fresh, 0);
     EXPECT_EQ(r->committed, 0);
     EXPECT_EQ(r->first_free, 0);
@@ -186,12 +202,16 @@ static void a_reservation_that_is_refused_is_halved_until_it_fits(void) {
     EXPECT_EQ(shared_get(&system_counts.mapped), RESERVE / 2);
 }
 
-static void a_reservation_whose_head_is_refused_is_halved_and_goes_back(void) {
+static void expect_halved_when_refused(unsigned part) {
     system_install();
-    system_refuse(&(struct system_refusals){.calls = {[SYSTEM_PROTECT] = true}, .at = 1});
+    system_refuse(&(struct system_refusals){.calls = {[SYSTEM_PROTECT] = true}, .at = part});
     expect_layout(reserve(4 * RESERVE), 2 * RESERVE);
     EXPECT_EQ(shared_get(&system_counts.mapped), 2 * RESERVE);
 }
+
+static void a_reservation_whose_first_part_is_refused_is_halved_and_goes_back(void) { expect_halved_when_refused(1); }
+
+static void a_reservation_whose_last_part_is_refused_is_halved_and_goes_back(void) { expect_halved_when_refused(3); }
 
 static void a_reservation_that_never_fits_is_none(void) {
     static const unsigned calls[] = {SYSTEM_MAP, SYSTEM_PROTECT};
@@ -346,7 +366,7 @@ static void a_slot_that_the_system_will_not_take_back_is_zero_all_the_same(void)
 }
 
 /* vm.max_map_count bounds mappings, not memory. */
-static void a_reservation_is_two_mappings_however_many_slots_are_used(void) {
+static void a_reservation_is_a_few_mappings_however_many_slots_are_used(void) {
     const gi_reservation *r = reserve(RESERVE);
     for (size_t i = 0; i < r->slot_count / 2; i++) {
         char *slot = gi_os_slot_acquire();
@@ -366,7 +386,7 @@ static void a_reservation_is_two_mappings_however_many_slots_are_used(void) {
         count += start < (uintptr_t)r->base + RESERVE && end > (uintptr_t)r->base;
     }
     fclose(maps);
-    EXPECT_EQ(count, 2);
+    EXPECT_EQ(count, 8); /* three parts and their guards, slots, and what is not yet used */
 }
 
 /* --- many threads ----------------------------------------------------------------------------- */
@@ -427,7 +447,8 @@ int main(void) {
         IN_CHILD(a_size_is_cut_to_whole_arenas),
         IN_CHILD(none_is_reserved_below_the_least),
         IN_CHILD(a_reservation_that_is_refused_is_halved_until_it_fits),
-        IN_CHILD(a_reservation_whose_head_is_refused_is_halved_and_goes_back),
+        IN_CHILD(a_reservation_whose_first_part_is_refused_is_halved_and_goes_back),
+        IN_CHILD(a_reservation_whose_last_part_is_refused_is_halved_and_goes_back),
         IN_CHILD(a_reservation_that_never_fits_is_none),
 #if !UNDER_ASAN && !UNDER_TSAN
         /* Not under a sanitizer that keeps a shadow of all addresses: a limit would count its terabytes, and end it. */
@@ -439,7 +460,7 @@ int main(void) {
         IN_CHILD(only_slots_are_taken_back),
         IN_CHILD(a_slot_that_is_refused_is_null_and_not_lost),
         IN_CHILD(a_slot_that_the_system_will_not_take_back_is_zero_all_the_same),
-        IN_CHILD(a_reservation_is_two_mappings_however_many_slots_are_used),
+        IN_CHILD(a_reservation_is_a_few_mappings_however_many_slots_are_used),
         IN_CHILD(slots_come_and_go_in_many_threads),
     };
     return cmocka_run_group_tests_name("os memory", tests, NULL, NULL);

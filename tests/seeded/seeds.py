@@ -312,9 +312,9 @@ SEEDS = [
          "        bin->room = (int32_t)bin->cap;",
          "cache:thread_cache_test api:calloc_test"),
     step("calloc: blocks that others freed count as zero", THREAD_CACHE,
-         "        bin->alloc = gi_remote_list_take_all(remote);\n"
+         "        gi_free_list_look(kind, size_class, bin->alloc, function);\n"
          "        bin->fresh = false;",
-         "        bin->alloc = gi_remote_list_take_all(remote);",
+         "        gi_free_list_look(kind, size_class, bin->alloc, function);",
          "cache:thread_cache_test api:calloc_test"),
     # --- the stopped world
     step("stop: states born in a stopped world may attach", STATE,
@@ -465,7 +465,7 @@ SEEDS = [
          "    (void)reservation;\n    return block != NULL &&",
          "api:allocator_test cache:object_alloc_test"),
     step("runs: they go on into another pool", HEAP,
-         "    } while ((uintptr_t)block - (uintptr_t)pool->memory < GI_POOL_SIZE);",
+         "    } while (offset < GI_POOL_SIZE);",
          "    } while (block != NULL);",
          "cache:heap_test"),
     step("runs: one block of each is counted", HEAP,

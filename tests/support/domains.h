@@ -6,6 +6,7 @@
 #define TESTS_SUPPORT_DOMAINS_H
 
 #include <gilloc/pymem.h>
+#include <stdlib.h>
 
 struct domain {
     const char *name;
@@ -20,13 +21,21 @@ struct domain {
 /* Indexed by PyMemAllocatorDomain. */
 extern const struct domain domains[DOMAINS];
 
+/* Whether this process runs in hardened mode, in which small blocks have a tail that is not their user's. */
+static inline int is_hardened(void) {
+    const char *value = getenv("GILLOC_HARDEN");
+    return value != NULL && value[0] == '1';
+}
+#define TAIL ((size_t)(is_hardened() ? 8 : 0))
+
 /* The largest request that the pools serve, and how their classes are spaced (architecture: small is <= 512). */
-#define SMALL_LIMIT 512
+#define SMALL_LIMIT (512 - TAIL)
 #define CLASS_STEP 16
 
-/* The size of the block that serves a small request of `size` bytes. */
+/* How much of the block that serves a small request of `size` bytes may be used. */
 static inline size_t small_block_size(size_t size) {
-    return size == 0 ? CLASS_STEP : (size + CLASS_STEP - 1) / CLASS_STEP * CLASS_STEP;
+    size_t served = size + TAIL;
+    return (served == 0 ? CLASS_STEP : (served + CLASS_STEP - 1) / CLASS_STEP * CLASS_STEP) - TAIL;
 }
 
 #endif /* TESTS_SUPPORT_DOMAINS_H */

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hardened.c [L3] - hardened mode: marks, and what stands in the ends of blocks.  Theory: hardened.h.
+ *   Owner   whoever owns the block.  Locks none.
+ */
+#include "lib/arena/hardened.h"
+
+#include <errno.h>
+#include <sys/random.h>
+#include <time.h>
+
+gi_hardened_mode gi_hardened __attribute__((aligned(GI_CACHE_LINE)));
+
+/* --- the secret ------------------------------------------------------------------------------- */
+
+/* Good mixing of all bits (the finalizer of MurmurHash3, public domain, by Austin Appleby). */
+static uint64_t mixed(uint64_t x) {
+    x = (x ^ x >> 33) * 0xFF51AFD7ED558CCDu;
+    x = (x ^ x >> 33) * 0xC4CEB9FE1A85EC53u;
+    return x ^ x >> 33;
+}
+
+static uint64_t random_word(void) {
+    uint64_t word;
+    ssize_t got;
+    do {
+        got = getrandom(&word, sizeof(word), 0);
+    } while (got < 0 && errno == EINTR);
+    if (got != (ssize_t)sizeof(word)) { /* a system that lacks it: where things are mapped, and when */
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        word = mixed((uintptr_t)&now) ^ mixed((uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec);
+    }
+    return word;
+}
+
+void gi_hardened_use(void) {
+    gi_hardened.on = true;
+    gi_hardened.secret = random_word();
+    gi_link_key = (uintptr_t)random_word();
+    gi_link_key = gi_link_key != 0 ? gi_link_key : 1;
+    gi_os_reserved.mark_size = GI_POOL_SIZE / GI_ALIGNMENT;
+    gi_kind_harden();
+}
+
+/* --- newly carved blocks ---------------------------------------------------------------------- */
+
+void gi_hardened_clear(char *memory) {
+    gi_mark *marks = gi_hardened_mark(memory);
+    for (size_t i = 0; i < GI_POOL_SIZE / GI_ALIGNMENT; i++) {
+        gi_store_relaxed(&marks[i], GI_MARK_NONE);
+    }
+}
+
+gi_link *gi_hardened_carve(unsigned kind, char *first, size_t size, unsigned count) {
+    uint8_t order[GI_HARDENED_CARVED];
+    uint64_t random = gi_hardened.secret ^ (uintptr_t)first;
+    for (unsigned i = 0; i < count; i++) { /* Fisher and Yates's shuffle, from the inside out */
+        random = mixed(random + i + 1);
+        unsigned other = (unsigned)((random >> 32) * (i + 1) >> 32);
+        order[i] = other != i ? order[other] : 0;
+        order[other] = (uint8_t)i;
+    }
+    gi_link *next = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        char *block = first + order[i] * size;
+        gi_link *link = (gi_link *)(void *)(block + gi_hardened_offset(kind));
+        gi_link_set(link, next);
+        gi_hardened_fill(kind, block, size);
+        gi_store_relaxed(gi_hardened_mark(block), GI_MARK_FREE);
+        next = link;
+    }
+    return next;
+}
