@@ -94,13 +94,23 @@ void gilloc_safepoint(void) {
 
 /* --- deferred frees --------------------------------------------------------------------------- */
 
+/* As how many bytes a block counts that is not the heap's own, or may not be; 0: it is the heap's. */
+static size_t retired_size(PyMemAllocatorDomain domain, const void *block) {
+    if (!gi_domain_is_known(domain) || !gi_domain_is_replaced(domain)) {
+        return 0;
+    }
+    gi_debug_check(domain, block, "gilloc_retire");
+    size_t size;
+    return gi_debug_size(block, &size) ? size + 1 : GI_UNKNOWN_BYTES;
+}
+
 /* Blocks of the raw domain and of kinds that were made, and whatever the fast path leaves. */
 static __attribute__((noinline)) void retire_slow(PyMemAllocatorDomain domain, void *p) {
     unsigned kind = kind_of(domain, "gilloc_retire");
     if (gi_likely(domain != PYMEM_DOMAIN_RAW)) {
         const gi_fast_limits *limits = kind <= GI_KIND_OBJECT ? &gi_limits[kind] : &gi_open_limits;
         if (gi_unlikely(!gi_object_retire_fast(kind, limits, p))) {
-            gi_object_retire(kind, p, gi_domain_is_known(domain) && gi_domain_is_replaced(domain));
+            gi_object_retire(kind, p, retired_size(domain, p));
         }
         return;
     }
@@ -109,6 +119,7 @@ static __attribute__((noinline)) void retire_slow(PyMemAllocatorDomain domain, v
         die_detached("gilloc_retire");
     }
     if (p != NULL) {
+        gi_debug_check(domain, p, "gilloc_retire");
         gi_object_retire_raw(&state->cache, p);
     }
 }

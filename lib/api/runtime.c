@@ -581,7 +581,11 @@ static gi_thread_cache *attach_itself(void) {
 static bool lock_held(void) { return !gi_runtime_has_outer_lock() || gi_runtime_outer_held(); }
 
 static size_t raw_usable_size(const void *block) {
-    return gi_domain_is_replaced(PYMEM_DOMAIN_RAW) ? 0 : gi_raw_usable_size((void *)block);
+    size_t size = 0;
+    if (!gi_domain_is_replaced(PYMEM_DOMAIN_RAW)) {
+        return gi_raw_usable_size((void *)block);
+    }
+    return gi_debug_size(block, &size) ? size : 0;
 }
 
 /* As the public functions of the raw domain, for the caller of the call under way. */

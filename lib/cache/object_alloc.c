@@ -354,29 +354,26 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
     }
 }
 
-/* Blocks whose size is not known count as much as a sixteenth of the default limit. */
-#define UNKNOWN_BYTES ((size_t)64 << 10)
-
 static inline void retire(gi_thread_cache *cache, unsigned domain, void *block, size_t bytes) {
     if (gi_unlikely(gi_retired_push(&cache->retired, domain, block, bytes))) {
         gi_fetch_or_relaxed(&cache->own.asked->bits, GI_ASKED_RECLAIM); /* relaxed: a word to oneself */
     }
 }
 
-void gi_object_retire(unsigned kind, void *block, bool replaced) {
+void gi_object_retire(unsigned kind, void *block, size_t counted) {
     static const char function[] = "gilloc_retire";
     gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
     if (block == NULL) {
         return;
     }
-    size_t bytes = UNKNOWN_BYTES;
-    if (!replaced) {
+    size_t bytes = counted;
+    if (counted == 0) {
         uint32_t word = word_of_block(kind, block, function);
         if (gi_unlikely(word != GI_WORD_NO_ARENA && is_foreign(cache, word))) {
             die_foreign(kind, block, function);
         }
         bytes = usable_size(word, block);
-        bytes = bytes != 0 ? bytes : UNKNOWN_BYTES;
+        bytes = bytes != 0 ? bytes : GI_UNKNOWN_BYTES;
         if (gi_unlikely(gi_hardened.on) && word != GI_WORD_NO_ARENA) {
             gi_hardened_retire(kind, gi_word_class(word), block, function);
         }
@@ -386,7 +383,7 @@ void gi_object_retire(unsigned kind, void *block, bool replaced) {
 
 void gi_object_retire_raw(gi_thread_cache *cache, void *block) {
     size_t bytes = gi_object_up.raw_usable_size(block);
-    retire(cache, 0, block, bytes != 0 ? bytes : UNKNOWN_BYTES);
+    retire(cache, 0, block, bytes != 0 ? bytes : GI_UNKNOWN_BYTES);
 }
 
 size_t gi_object_usable_size(unsigned kind, const void *block, const char *function) {

@@ -65,9 +65,12 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
 /* Frees a block that was requested with `size` bytes; dies if its class is another. */
 void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *function);
 
-/* Retires a block of the kind; dies as free does if it is none.  `replaced`: the domain has a hook, to which a block
-   that is not ours may belong. */
-void gi_object_retire(unsigned kind, void *block, bool replaced);
+/* Blocks whose size is not known count as much as a sixteenth of the default limit. */
+#define GI_UNKNOWN_BYTES ((size_t)64 << 10)
+
+/* Retires a block of the kind; dies as free does if it is none.  `counted`: as how many bytes it counts, and it is not
+   looked at, since the domain has a hook, to which it may belong; 0: as many as it has. */
+void gi_object_retire(unsigned kind, void *block, size_t counted);
 /* The same for the raw domain. */
 void gi_object_retire_raw(gi_thread_cache *cache, void *block);
 

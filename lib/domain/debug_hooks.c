@@ -574,6 +574,15 @@ bool gi_debug_size(const void *block, size_t *size) {
     return true;
 }
 
+void gi_debug_check(PyMemAllocatorDomain domain, const void *block, const char *function) {
+    const PyMemAllocatorEx *serving = gi_domain_watched(domain);
+    if (block == NULL || serving->malloc != layer_malloc) {
+        return;
+    }
+    size_t size;
+    check(serving->ctx, block, gi_ledger_get(&words, block), &size, false, function);
+}
+
 void gi_debug_check_size(PyMemAllocatorDomain domain, const void *block, size_t size, const char *function) {
     uint64_t word = gi_ledger_is_open(&words) ? gi_ledger_get(&words, block) : 0;
     if (gi_unlikely(state_of(word) == LIVE && domain_of(word) == domain && size_of(block, word) != size)) {

@@ -41,6 +41,8 @@ void gi_debug_install(bool first);
 /* If `block` is a live one of the hooks: true, and its size, as requested. */
 bool gi_debug_size(const void *block, size_t *size);
 
+/* Dies if the domain has debug hooks, not wrapped by others, and `block` is no live one that a free would take. */
+void gi_debug_check(PyMemAllocatorDomain domain, const void *block, const char *function);
 /* Dies if `block` is a live one of the hooks in the domain, and of another size. */
 void gi_debug_check_size(PyMemAllocatorDomain domain, const void *block, size_t size, const char *function);
 
