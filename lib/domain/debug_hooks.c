@@ -31,7 +31,7 @@ typedef struct debug_layer {
     struct debug_layer *next;    /* constant: all layers ever */
 } debug_layer;
 
-static gi_ledger words, details;
+static gi_ledger words;
 static gi_mutex hooks_mutex = GI_MUTEX_INIT(GI_RANK_HOOKS);
 static debug_layer *layers; /* guarded by hooks_mutex */
 static bool
@@ -95,7 +95,6 @@ enum { LIVE = 1, QUARANTINED = 2, FREED = 3 };
 #define DOMAIN_SHIFT 60
 #define SIZE_SHIFT 48
 #define NOT_SMALL 0xFFFu                      /* in place of a size */
-#define UNUSED ((uint64_t)1 << 63)            /* so that a detail is never 0 */
 #define CALLER_MASK (((uint64_t)1 << 48) - 1) /* what of an address differs from another */
 
 static uint64_t make_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
@@ -111,22 +110,11 @@ static bool is_small(uint64_t word) { return (word >> SIZE_SHIFT & NOT_SMALL) !=
 static uint8_t *base_of(const void *p) { return (uint8_t *)(uintptr_t)p - GI_DEBUG_FRONT; }
 
 /* The size of a live block; of another one as far as its word has it. */
-static size_t size_of(const void *p, uint64_t word) {
+static inline size_t size_of(const void *p, uint64_t word) {
     if (gi_likely(is_small(word))) {
         return word >> SIZE_SHIFT & NOT_SMALL;
     }
-    return state_of(word) == LIVE ? (size_t)gi_ledger_get(&details, p) : 0;
-}
-
-static gi_debug_block describe(const void *p, uint64_t word) {
-    static const char apis[] = "rmo";
-    bool live = state_of(word) == LIVE;
-    return (gi_debug_block){.p = p,
-                            .size = size_of(p, word),
-                            .api = apis[domain_of(word)],
-                            .allocated = caller_of(word),
-                            .live = live,
-                            .freed = live ? NULL : caller_of(gi_ledger_get(&details, p))};
+    return state_of(word) == LIVE ? (size_t)gi_ledger_get_detail(&words, p) : 0;
 }
 
 /* --- the bytes of a block --------------------------------------------------------------------- */
@@ -198,23 +186,66 @@ static inline bool is_as_freed(const uint8_t *bytes, size_t size) {
     return (differs[0] | differs[1]) == 0;
 }
 
+/* Looks for a block that waits in the quarantine of a thread. */
+typedef struct quarantine_search {
+    const void *block;
+    const void *caller; /* found: who freed it */
+} quarantine_search;
+
+/* For a fatal error: what another thread does to its quarantine meanwhile may hide the block. */
+static void look_into_quarantine(gi_thread_cache *cache, void *arg) {
+    quarantine_search *search = arg;
+    const gi_quarantine *quarantine = cache->quarantine;
+    uint64_t count = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0; /* relaxed: a hint */
+    for (uint64_t i = 0; i < count && i <= quarantine->mask; i++) {
+        const gi_quarantined *entry = &quarantine->ring[(quarantine->first + i) & quarantine->mask];
+        search->caller = entry->block == search->block ? entry->caller : search->caller;
+    }
+}
+
+static const void *who_freed(const void *p, uint64_t word) {
+    if (state_of(word) == FREED) {
+        return caller_of(word);
+    }
+    if (gi_ledger_shadow_word(&words, p) == NULL) {
+        return caller_of(gi_ledger_get_detail(&words, p));
+    }
+    quarantine_search search = {.block = base_of(p)};
+    gi_cache_for_each(look_into_quarantine, &search);
+    return search.caller;
+}
+
+static gi_debug_block describe(const void *p, uint64_t word) {
+    static const char apis[] = "rmo";
+    return (gi_debug_block){.p = p,
+                            .size = size_of(p, word),
+                            .api = apis[domain_of(word)],
+                            .live = state_of(word) == LIVE,
+                            .allocated = state_of(word) != FREED ? caller_of(word) : NULL,
+                            .freed = state_of(word) != LIVE ? who_freed(p, word) : NULL};
+}
+
+static __attribute__((noinline, cold)) void die_of_write(const gi_quarantined *entry, const char *function) {
+    const uint8_t *base = entry->block, *p = base + GI_DEBUG_FRONT;
+    gi_debug_block block = describe(p, gi_ledger_get(&words, p));
+    block.size = entry->size - GI_DEBUG_EXTRA;
+    block.freed = entry->caller;
+    gi_debug_die_of_write_after_free(&block, find_change(base, entry->size), function);
+}
+
 /* A block that no longer waits goes to the allocator below, if nobody has written to it. */
 static inline void release(const gi_quarantined *entry, const char *function) {
     const debug_layer *layer = entry->layer;
     uint8_t *base = entry->block, *p = base + GI_DEBUG_FRONT;
     if (gi_unlikely(!is_as_freed(base, entry->size))) {
-        gi_debug_block block = describe(p, gi_ledger_get(&words, p));
-        block.size = entry->size - GI_DEBUG_EXTRA;
-        gi_debug_die_of_write_after_free(&block, find_change(base, entry->size), function);
+        die_of_write(entry, function);
     }
     /* Before the free: then the address may be anybody's. */
     gi_ledger_word *word = gi_ledger_shadow_word(&words, p);
     if (gi_likely(word != NULL)) {
-        uint64_t value = gi_load_relaxed(word);                         /* relaxed: ledger.h */
-        gi_store_relaxed(word, value | (uint64_t)FREED << STATE_SHIFT); /* relaxed: ledger.h */
+        gi_store_relaxed(word, make_word(FREED, layer->domain, 0, entry->caller)); /* relaxed: ledger.h */
     } else {
         gi_ledger_take(&words, p);
-        gi_ledger_take(&details, p);
     }
     below_free(layer, base, entry->size);
 }
@@ -402,22 +433,34 @@ static __attribute__((noinline, cold)) void examine(const debug_layer *layer, co
 
 /* --- blocks in and out ------------------------------------------------------------------------ */
 
-/* Makes what the allocator below gave a live block; NULL, and it is freed, when memory for the ledgers is out. */
-static void *enter(const debug_layer *layer, uint8_t *base, size_t size) {
+/* Makes what the allocator below gave a live block; NULL, and it is freed, when memory for the ledger is out. */
+static __attribute__((noinline)) void *enter_elsewhere(const debug_layer *layer, uint8_t *base, size_t size,
+                                                       uint64_t word) {
     uint8_t *p = base + GI_DEBUG_FRONT;
-    uint64_t word = make_word(LIVE, layer->domain, size, gi_domain_caller);
-    bool known = gi_ledger_put(&words, p, word);
-    if (gi_unlikely(!known || (!is_small(word) && !gi_ledger_put(&details, p, size)))) {
-        gi_ledger_take(&words, p);
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (shadow != NULL) { /* no block of an arena is so large; but an allocator below may think otherwise */
+        gi_store_relaxed(shadow, word); /* relaxed: ledger.h */
+    } else if (!gi_ledger_put_elsewhere(&words, p, word, size)) {
         below_free(layer, base, size + GI_DEBUG_EXTRA);
         return NULL;
     }
     return p;
 }
 
+static inline void *enter(const debug_layer *layer, uint8_t *base, size_t size) {
+    uint8_t *p = base + GI_DEBUG_FRONT;
+    uint64_t word = make_word(LIVE, layer->domain, size, gi_domain_caller);
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (gi_likely(shadow != NULL && size < NOT_SMALL)) {
+        gi_store_relaxed(shadow, word); /* relaxed: ledger.h */
+        return p;
+    }
+    return enter_elsewhere(layer, base, size, word);
+}
+
 /* A live block of the layer's domain, whole; or false: it is from before the hooks. */
-static bool check(const debug_layer *layer, const void *p, uint64_t word, size_t *size, bool frees,
-                  const char *function) {
+static inline bool check(const debug_layer *layer, const void *p, uint64_t word, size_t *size, bool frees,
+                         const char *function) {
     if (gi_unlikely(state_of(word) != LIVE || domain_of(word) != layer->domain)) {
         examine(layer, p, word, frees, function);
         return false;
@@ -431,11 +474,15 @@ static bool check(const debug_layer *layer, const void *p, uint64_t word, size_t
 }
 
 /* A live block, whole, becomes a freed one. */
-static void leave(const debug_layer *layer, void *p, uint64_t word, size_t size, const char *function) {
-    gi_quarantined entry = {base_of(p), size + GI_DEBUG_EXTRA, layer};
-    gi_ledger_put(&words, p, word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT);
-    /* Where this fails for want of memory, who freed it is not known. */
-    gi_ledger_put(&details, p, ((uintptr_t)gi_domain_caller & CALLER_MASK) | UNUSED);
+static inline void leave(const debug_layer *layer, void *p, uint64_t word, size_t size, const char *function) {
+    gi_quarantined entry = {base_of(p), size + GI_DEBUG_EXTRA, layer, gi_domain_caller};
+    uint64_t quarantined = word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT;
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (gi_likely(shadow != NULL)) {
+        gi_store_relaxed(shadow, quarantined); /* relaxed: ledger.h */
+    } else {
+        gi_ledger_put_elsewhere(&words, p, quarantined, (uintptr_t)entry.caller); /* it has an entry */
+    }
     fill(entry.block, entry.size, GI_DEBUG_FREED);
     bool waits = gi_quarantine_takes(entry.size) &&
                  (layer->domain == PYMEM_DOMAIN_RAW ? push_raw(&entry) : push_own(&entry, function));
@@ -457,7 +504,7 @@ static inline void require(const debug_layer *layer, const char *function, size_
 }
 
 /* A call of the raw domain for a large block of a layer above. */
-static inline bool is_nested(const debug_layer *layer) { return nested && layer->domain == PYMEM_DOMAIN_RAW; }
+static inline bool is_nested(const debug_layer *layer) { return layer->domain == PYMEM_DOMAIN_RAW && nested; }
 
 static void *layer_malloc(void *ctx, size_t size) {
     const debug_layer *layer = ctx;
@@ -521,9 +568,12 @@ static bool stays(const void *p, size_t before, size_t size) {
 
 static void *resize_in_place(const debug_layer *layer, uint8_t *p, size_t before, size_t size) {
     uint64_t word = gi_ledger_get(&words, p);
-    gi_ledger_put(&words, p, make_word(LIVE, layer->domain, size, caller_of(word)));
-    if (!is_small(make_word(LIVE, layer->domain, size, NULL))) {
-        gi_ledger_put(&details, p, size); /* it was not small before either */
+    word = make_word(LIVE, layer->domain, size, caller_of(word));
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (shadow != NULL) {
+        gi_store_relaxed(shadow, word); /* relaxed: ledger.h */
+    } else {
+        gi_ledger_put_elsewhere(&words, p, word, size); /* it has an entry */
     }
     if (size < before) {
         memset(p + size + GI_DEBUG_BACK, GI_DEBUG_FREED, before - size);
@@ -627,7 +677,6 @@ static void forget_freed(const void *p, uint64_t word, void *unused) {
 
 void gi_debug_install(bool first) {
     gi_mutex_lock(&hooks_mutex);
-    gi_ledger_open(&details);
     gi_ledger_open(&words);
     bool opened = true;
     if (layers != NULL) {

@@ -9,10 +9,10 @@
  *      | N, big  | id | 7 pad | N bytes      | 8 pad |      id 'r' 'm' 'o'; pad 0xFD; new 0xCD; freed 0xDD, all of it
  *        endian
  *
- *   What is believed of a block is not in it, but in two ledgers (ledger.h), by the address p:
+ *   What is believed of a block is not in it, but in a ledger (ledger.h), as a word for the address p:
  *
- *     words    the state, the domain, N if it is small, and the caller that allocated it      0: no block of any hooks
- *     details  LIVE: N, if it is not small; else the caller that freed it
+ *     the state, the domain, N if it is small (else it is the detail), and the caller that allocated it; of a FREED
+ *     block, the caller that freed it; 0: no block of any hooks
  *
  *     0 --malloc--> LIVE --free--> QUARANTINED --oldest out--> FREED (in an arena) or 0 (elsewhere) --malloc--> LIVE
  *

@@ -51,9 +51,12 @@ static void dump_data(const uint8_t *p, size_t size) {
 
 /* What a caller's address is in: a function if the loader knows it, else its file. */
 static void dump_caller(const char *what, const void *caller) {
+    if (caller == NULL) {
+        return; /* not known, or no longer */
+    }
     gi_dump("Memory block %s at (most recent call first):\n", what);
     Dl_info info;
-    if (caller == NULL || dladdr(caller, &info) == 0) {
+    if (dladdr(caller, &info) == 0) {
         gi_dump("  %p\n\n", caller);
         return;
     }

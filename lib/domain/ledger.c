@@ -27,7 +27,7 @@
 
 typedef struct gi_ledger_entry {
     uintptr_t address; /* the key */
-    uint64_t value;
+    uint64_t value, detail;
     UT_hash_handle hh;
 } gi_ledger_entry;
 
@@ -77,8 +77,8 @@ static void put_spare_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
     shard->spare = entry;
 }
 
-static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t value) {
-    if (shard->table == NULL && address != NULL && !add_locked(shard, NULL, 0)) {
+static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t value, uint64_t detail) {
+    if (shard->table == NULL && address != NULL && !add_locked(shard, NULL, 0, 0)) {
         return false;
     }
     gi_ledger_entry *entry = take_spare_locked(shard);
@@ -87,6 +87,7 @@ static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t val
     }
     entry->address = (uintptr_t)address;
     entry->value = value;
+    entry->detail = detail;
     HASH_ADD(hh, shard->table, address, sizeof(entry->address), entry);
     bool added = entry->hh.tbl != NULL;
     if (!added) {
@@ -95,15 +96,16 @@ static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t val
     return added;
 }
 
-bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value) {
+bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail) {
     gi_ledger_shard *shard = shard_of(ledger, address);
     gi_mutex_lock(&shard->mutex);
     gi_ledger_entry *entry = find_locked(shard, address);
     bool put = true;
     if (entry != NULL) {
         entry->value = value;
+        entry->detail = detail;
     } else {
-        put = add_locked(shard, address, value);
+        put = add_locked(shard, address, value, detail);
     }
     gi_mutex_unlock(&shard->mutex);
     return put;
@@ -116,6 +118,15 @@ uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address) {
     uint64_t value = entry != NULL ? entry->value : 0;
     gi_mutex_unlock(&shard->mutex);
     return value;
+}
+
+uint64_t gi_ledger_get_detail(gi_ledger *ledger, const void *address) {
+    gi_ledger_shard *shard = shard_of(ledger, address);
+    gi_mutex_lock(&shard->mutex);
+    const gi_ledger_entry *entry = find_locked(shard, address);
+    uint64_t detail = entry != NULL ? entry->detail : 0;
+    gi_mutex_unlock(&shard->mutex);
+    return detail;
 }
 
 static void remove_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {

@@ -6,7 +6,8 @@
  *
  *     in an arena of the reservation   the shadow: an array of words, one for each 16 bytes, as address space that is
  *                                      touched where blocks are
- *     anywhere else                    a table in 8 shards, uthash's, under a mutex each
+ *     anywhere else                    a table in 8 shards, uthash's, under a mutex each; there an address has a second
+ *                                      word, its detail
  *
  *   In the shadow nothing is locked, and no memory of the block is read.  A word belongs to who owns the block: it is
  *   written as the block is allocated and freed, so a wrong free may read a word that is being written, and is told the
@@ -70,9 +71,12 @@ static inline gi_ledger_word *gi_ledger_shadow_word(const gi_ledger *ledger, con
 }
 
 /* What the next three do for an address that has no word in the shadow. */
-bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value);
+bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail);
 uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address);
 uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address);
+
+/* The detail of an address elsewhere; 0: none. */
+uint64_t gi_ledger_get_detail(gi_ledger *ledger, const void *address);
 
 /* Sets the word of an address to `value`, which is not 0.  False when memory is out: it is as before.  Never false in
    the shadow, nor where the address has a word already. */
@@ -82,7 +86,7 @@ static inline bool gi_ledger_put(gi_ledger *ledger, const void *address, uint64_
         gi_store_relaxed(word, value); /* relaxed: as declared */
         return true;
     }
-    return gi_ledger_put_elsewhere(ledger, address, value);
+    return gi_ledger_put_elsewhere(ledger, address, value, 0);
 }
 
 /* The word of an address; 0: none. */

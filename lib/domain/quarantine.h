@@ -20,8 +20,9 @@
 
 typedef struct gi_quarantined {
     void *block;
-    size_t size;       /* all of it: bytes that may not change */
-    const void *layer; /* which debug hooks have it */
+    size_t size;        /* all of it: bytes that may not change */
+    const void *layer;  /* which debug hooks have it */
+    const void *caller; /* who freed it */
 } gi_quarantined;
 
 typedef struct gi_quarantine {

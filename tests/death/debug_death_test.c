@@ -41,6 +41,12 @@
 
 #define DOUBLE_FREE(function, api, domain) \
     FREED_BLOCK(api) FATAL(function, "double free") DOMAIN_BLOCK(domain, "") "  do       free each block once\n"
+/* It has left the quarantine: who allocated it is not known any more. */
+#define LATE_DOUBLE_FREE(function, api, domain)                                                                       \
+    "Debug memory block at address p=X: API '" api                                                                    \
+    "'\n"                                                                                                             \
+    "\nMemory block freed at (most recent call first):\n  X in debug_death_test+X\n\n" FATAL(function, "double free") \
+        DOMAIN_BLOCK(domain, "") "  do       free each block once\n"
 #define USE_AFTER_FREE(function, api, domain) \
     FREED_BLOCK(api)                          \
     FATAL(function, "use after free")         \
@@ -300,10 +306,12 @@ static struct death_case cases[] = {
     {"free_twice, large", free_twice, &large, GILLOC_MODE_FREE, 0, DOUBLE_FREE("PyMem_Free", "m", "mem")},
     {"raw_free_twice", raw_free_twice, &small, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyMem_RawFree", "r", "raw")},
     {"raw_free_twice, large", raw_free_twice, &large, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyMem_RawFree", "r", "raw")},
-    {"free_twice_after_long", free_twice_after_long, NULL, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyMem_Free", "m", "mem")},
-    {"two_threads_free (gil)", two_threads_free, NULL, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyObject_Free", "o", "object")},
+    {"free_twice_after_long", free_twice_after_long, NULL, GILLOC_MODE_GIL, 0,
+     LATE_DOUBLE_FREE("PyMem_Free", "m", "mem")},
+    {"two_threads_free (gil)", two_threads_free, NULL, GILLOC_MODE_GIL, 0,
+     LATE_DOUBLE_FREE("PyObject_Free", "o", "object")},
     {"two_threads_free (free)", two_threads_free, NULL, GILLOC_MODE_FREE, 0,
-     DOUBLE_FREE("PyObject_Free", "o", "object")},
+     LATE_DOUBLE_FREE("PyObject_Free", "o", "object")},
     {"realloc_of_freed", realloc_of_freed, NULL, GILLOC_MODE_GIL, 0, USE_AFTER_FREE("PyMem_Realloc", "m", "mem")},
     {"realloc_twice", realloc_twice, NULL, GILLOC_MODE_FREE, 0, USE_AFTER_FREE("PyMem_Realloc", "m", "mem")},
     {"write_after_free", write_after_free, NULL, GILLOC_MODE_GIL, 0,
