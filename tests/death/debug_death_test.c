@@ -161,10 +161,9 @@ static void raw_free_twice(const void *size) {
 static void free_twice_after_long(const void *unused) {
     (void)unused;
     attach();
-    void *p = PyMem_Malloc(16);
+    void *other = PyMem_Malloc(16), *p = PyMem_Malloc(16);
     PyMem_Free(p);
-    gilloc_purge();
-    void *other = PyMem_Malloc(200);
+    gilloc_purge(); /* the pool stays, for the sake of the other block */
     PyMem_Free(p);
     PyMem_Free(other);
 }
@@ -177,11 +176,10 @@ static void *free_it(void *p) {
 static void two_threads_free(const void *unused) {
     (void)unused;
     attach();
-    void *p = PyObject_Malloc(16);
+    void *other = PyObject_Malloc(16), *p = PyObject_Malloc(16);
     PyThreadState *mine = PyEval_SaveThread();
     thread_join(thread_start(free_it, p));
     PyEval_RestoreThread(mine);
-    void *other = PyObject_Malloc(300);
     PyObject_Free(p);
     PyObject_Free(other);
 }
