@@ -72,6 +72,14 @@ static void load_linked(void) {
     }
     allocator.handle = RTLD_DEFAULT;
     act_family = "glibc";
+    /* One that cannot be preloaded is left out in silence. */
+    Dl_info info;
+    const char *preload = getenv("LD_PRELOAD");
+    void *function = (void *)(uintptr_t)malloc;
+    if (preload == NULL) return;
+    if (dladdr(function, &info) == 0 || strstr(info.dli_fname, preload) == NULL) {
+        verdict_end(VERDICT_BROKEN, "malloc() is not that of %s", preload);
+    }
 }
 
 static void load(const char *loader, const char *library) {

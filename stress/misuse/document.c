@@ -5,8 +5,8 @@
  */
 #include "stress/misuse/document.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 const char *const counting_texts[COUNTINGS] = {
     [COUNT_OBJECT] = "kinds, by a small block of the object domain, or of the only one",
@@ -20,13 +20,12 @@ bool document_has(const struct document *document, size_t column) { return docum
 void document_letters(const struct document *document, size_t kind, size_t column, char letters[CASES_MAX + 1]) {
     const struct outcome *outcome = &document->outcomes[kind][column];
     bool any = false;
-    size_t i = 0;
-    for (; i < outcome->count; i++) {
+    for (size_t i = 0; i < outcome->count; i++) {
         letters[i] = outcome->trials[i]->letter;
         any = any || letters[i] != LETTER_NOT_APPLICABLE;
     }
-    letters[i] = '\0';
-    if (!any && document_has(document, column)) strcpy(letters, "-");
+    letters[outcome->count] = '\0';
+    if (!any && document_has(document, column)) snprintf(letters, CASES_MAX + 1, "-");
 }
 
 /* --- counts ----------------------------------------------------------------------------------- */
@@ -38,7 +37,8 @@ static char object_letter(const struct outcome *outcome) {
             return outcome->trials[i]->letter;
         }
     }
-    return outcome->count > 0 ? outcome->trials[0]->letter : LETTER_NOT_APPLICABLE;
+    if (outcome->count == 0) return LETTER_NOT_APPLICABLE;
+    return outcome->trials[0]->letter;
 }
 
 static char worst_letter(const struct outcome *outcome) {
