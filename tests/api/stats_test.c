@@ -16,6 +16,7 @@
 
 #include "tests/support/case.h"
 #include "tests/support/child.h"
+#include "tests/support/domains.h"
 #include "tests/support/expect.h"
 #include "tests/support/memory.h"
 #include "tests/support/sanitizer.h"
@@ -105,7 +106,7 @@ static void classes_are_exact(void) {
     for (size_t d = 0; d < LENGTH(domain_of); d++) {
         for (size_t c = 0; c < CLASSES; c++) {
             for (size_t i = 0; i < BLOCKS; i++) {
-                blocks[d][c][i] = gilloc_malloc((PyMemAllocatorDomain)domain_of[d], 16 * (c + 1));
+                blocks[d][c][i] = gilloc_malloc((PyMemAllocatorDomain)domain_of[d], 16 * (c + 1) - TAIL);
                 EXPECT(blocks[d][c][i] != NULL);
             }
         }
@@ -283,7 +284,7 @@ static void caches_of_detached_threads_are_known(void) {
     if (!UNDER_HOSTILE) { /* there some go back to their pool */
         EXPECT_EQ(after.cached_blocks, before.cached_blocks + 10);
     }
-    EXPECT_EQ(after.cached_bytes, after.cached_blocks * 64);
+    EXPECT_EQ(after.cached_bytes, after.cached_blocks * (64 + 2 * TAIL)); /* the next class */
     EXPECT_EQ(after.large_allocated, 1);
     EXPECT_EQ(after.large_freed, 0);
     PyMem_Free(large); /* by another one than has allocated it */
@@ -522,7 +523,7 @@ static void text_says_what_the_struct_says(void) {
     for (size_t i = 0; i < LENGTH(blocks[0]); i++) {
         blocks[0][i] = PyMem_Malloc(i % 513);
         blocks[1][i] = PyObject_Malloc(i % 600);
-        blocks[2][i] = gilloc_malloc((PyMemAllocatorDomain)kind, 48);
+        blocks[2][i] = gilloc_malloc((PyMemAllocatorDomain)kind, 48 - TAIL);
     }
     for (size_t i = 0; i < LENGTH(blocks[0]); i += 3) {
         PyMem_Free(blocks[0][i]);
