@@ -16,6 +16,7 @@
 
 #include "concurrency/atomic.h"
 #include "concurrency/check.h"
+#include "lib/arena/kind.h"
 #include "lib/arena/size_class.h"
 
 typedef struct gi_quarantined {
@@ -29,7 +30,7 @@ typedef struct gi_quarantine {
     gi_quarantined *ring;
     uint32_t mask, first; /* entries but one, a power of two; where the oldest is */
     size_t bytes;
-    gi_counter count, large;    /* blocks in it; those above 512 bytes; read by anyone */
+    gi_counter count, large;    /* blocks in it; the large ones of these; read by anyone */
     struct gi_quarantine *next; /* of the spare ones */
 } gi_quarantine;
 
@@ -43,6 +44,9 @@ void gi_quarantine_spare(gi_quarantine *quarantine);
 
 /* Whether a block of `size` bytes may wait at all: larger ones would push out all others. */
 static inline bool gi_quarantine_takes(size_t size) { return size <= gi_quarantine_limit / 4; }
+
+/* Whether a block of `size` bytes is one of the raw domain's, not of a pool: as far as its size tells. */
+static inline bool gi_quarantine_is_large(size_t size) { return size + gi_kinds[GI_KIND_MEM].tail > GI_SMALL_MAX; }
 
 /* The oldest entry leaves, if there must be room for `size` bytes more; with SIZE_MAX in any case.  False: there is
    room, or it is empty. */
@@ -58,7 +62,7 @@ static inline bool gi_quarantine_pop(gi_quarantine *quarantine, size_t size, gi_
     quarantine->first = (quarantine->first + 1) & quarantine->mask;
     quarantine->bytes -= out->size;
     gi_counter_sub(&quarantine->count, 1);
-    if (gi_unlikely(out->size > GI_SMALL_MAX)) {
+    if (gi_unlikely(gi_quarantine_is_large(out->size))) {
         gi_counter_sub(&quarantine->large, 1);
     }
     return true;
@@ -71,7 +75,7 @@ static inline void gi_quarantine_push(gi_quarantine *quarantine, const gi_quaran
     quarantine->ring[(quarantine->first + (uint32_t)count) & quarantine->mask] = *entry;
     quarantine->bytes += entry->size;
     gi_counter_add(&quarantine->count, 1);
-    if (gi_unlikely(entry->size > GI_SMALL_MAX)) {
+    if (gi_unlikely(gi_quarantine_is_large(entry->size))) {
         gi_counter_add(&quarantine->large, 1);
     }
 }
