@@ -154,7 +154,7 @@ static inline void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *l
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
     /* The bin of 0 bytes has no `free`. */
-    if (bin->alloc != NULL || bin->free == NULL || !gi_free_list_begins_well(gi_size_class(size), bin->free)) {
+    if (bin->alloc != NULL || bin->free == NULL || !gi_free_list_begins_well((size - 1) / GI_ALIGNMENT, bin->free)) {
         return NULL;
     }
     return gi_bin_swap(bin);
@@ -259,12 +259,16 @@ static inline bool gi_object_is_straight(const gi_thread_cache *cache, const gi_
     return gi_below_relaxed(size, &limits->large) && gi_cache_is_attached(cache);
 }
 
+/* Whether memory may be at an address: not in the first page (so not NULL either), nor above what a process has by
+   default. */
+static inline bool gi_object_may_be_mapped(const void *address) { return ((uintptr_t)address - 4096) >> 47 == 0; }
+
 /* Whether the block is a large one, for sure: it is not in the reservation, and no arena is anywhere else.  Not by the
    limits, which may be 0 when a block is looked at and no more when the domain is. */
 static inline bool gi_object_is_large(const void *block) {
     const gi_reservation *reservation = gi_os_reservation();
-    return gi_address_page((uintptr_t)reservation->base, block) >= reservation->pages && block != NULL &&
-           gi_load_relaxed(&gi_address_outside) == 0; /* relaxed: address_map.h */
+    return gi_address_page((uintptr_t)reservation->base, block) >= reservation->pages &&
+           gi_object_may_be_mapped(block) && gi_load_relaxed(&gi_address_outside) == 0; /* relaxed: address_map.h */
 }
 
 static inline void *gi_object_malloc_large(const gi_fast_limits *limits, size_t size) {
