@@ -411,40 +411,24 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
 /* --- hardened mode ---------------------------------------------------------------------------- */
 
 void *gi_object_malloc_hardened(unsigned kind, size_t size) {
-    size_t served = served_as(kind, size);
-    if (gi_likely(served <= GI_SMALL_MAX)) {
-        gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, served);
-        if (gi_likely(bin->alloc != NULL)) {
-            gi_link *link = gi_hardened_pop(bin, kind, gi_size_class(served), gi_calls[kind].malloc);
-            return block_of(kind, link);
+    if (gi_unlikely(kind > GI_KIND_OBJECT)) {
+        return gi_object_malloc_slow(kind, size);
+    }
+    void *block = gi_object_malloc_hardened_fast(kind, size);
+    if (gi_unlikely(block == NULL) && size <= GI_SMALL_MAX - GI_HARDENED_TAIL) {
+        gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size + GI_HARDENED_TAIL);
+        if (bin->alloc == NULL && bin->free != NULL) {
+            gi_hardened_swap(bin);
+            block = gi_object_malloc_hardened_fast(kind, size);
         }
     }
-    return gi_object_malloc_slow(kind, size);
+    return gi_likely(block != NULL) ? block : gi_object_malloc_slow(kind, size);
 }
 
 void gi_object_free_hardened(unsigned kind, void *block) {
-    const gi_reservation *reservation = gi_os_reservation();
-    uint64_t page = gi_address_page((uintptr_t)reservation->base, block);
-    if (gi_likely(page < reservation->pages)) {
-        gi_thread_cache *cache = gi_current_cache;
-        uint32_t offset = gi_load_relaxed(&gi_address_words((uintptr_t)reservation->base)[page]) ^ cache->tag[kind];
-        if (gi_likely(offset < GI_WORD_CLASS_SPAN)) { /* relaxed: address_map.h */
-            gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
-            size_t size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
-            gi_mark *mark = gi_hardened_mark(block);
-            bool live = (uintptr_t)block % GI_ALIGNMENT == 0 && gi_load_relaxed(mark) == GI_MARK_LIVE;
-            if (gi_likely(live && bin->room > 0 && gi_hardened_is_whole(kind, block, size))) {
-                gi_link *link = link_of(kind, block);
-                gi_store_relaxed(mark, GI_MARK_FREE); /* relaxed: hardened.h; my heap's block, and I own it */
-                gi_hardened_fill(kind, block, size);
-                gi_link_set(link, bin->free);
-                bin->room--;
-                bin->free = link;
-                return;
-            }
-        }
+    if (gi_unlikely(kind > GI_KIND_OBJECT || !gi_object_free_hardened_fast(kind, block))) {
+        gi_object_free_slow(kind, block);
     }
-    gi_object_free_slow(kind, block);
 }
 
 /* --- kinds that were made --------------------------------------------------------------------- */
