@@ -40,9 +40,18 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CAL
 /* What the fast path does not do is one call, in tail position, so that it needs no frame itself; each domain has calls
    of its own, so that there are no more arguments to pass on. */
 #define ELSE(name, kind, domain)                                                                            \
+    static __attribute__((noinline)) void *name##_malloc_hardened(size_t size) {                            \
+        void *block = gi_object_malloc_hardened_fast(kind, size);                                           \
+        return gi_likely(block != NULL) ? block : gi_object_malloc_hardened(kind, size);                    \
+    }                                                                                                       \
+    static __attribute__((noinline)) void name##_free_hardened(void *block) {                               \
+        if (gi_unlikely(!gi_object_free_hardened_fast(kind, block))) {                                      \
+            gi_object_free_slow(kind, block);                                                               \
+        }                                                                                                   \
+    }                                                                                                       \
     static __attribute__((noinline)) void *name##_malloc_slow(size_t size CALLER_PARAMETER) {               \
         if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                         \
-            return gi_object_malloc_hardened(kind, size);                                                   \
+            return name##_malloc_hardened(size);                                                            \
         }                                                                                                   \
         void *block = gi_object_malloc_swap_slow(kind, &gi_limits[kind], size);                             \
         return block != NULL ? block : gi_domain_malloc(domain, size, CALLER);                              \
@@ -65,7 +74,7 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CAL
             return;                                                                                         \
         }                                                                                                   \
         if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                         \
-            gi_object_free_hardened(kind, block);                                                           \
+            name##_free_hardened(block);                                                                    \
         } else if (!gi_object_free_other(kind, &gi_limits[kind], block)) {                                  \
             gi_domain_free(domain, block, CALLER);                                                          \
         }                                                                                                   \

@@ -56,6 +56,7 @@ static void read_options(void) {
         gi_domain_use(&gi_domain_hardened_defaults);
     }
     gi_address_map_init(gi_option(GI_OPTION_RESERVE));
+    gi_hardened_ready();
     gi_quarantine_limit = gi_option(GI_OPTION_QUARANTINE);
     gi_runtime_up_print();
 }

@@ -39,8 +39,16 @@ void gi_hardened_use(void) {
     gi_hardened.secret = random_word();
     gi_link_key = (uintptr_t)random_word();
     gi_link_key = gi_link_key != 0 ? gi_link_key : 1;
+    gi_hardened.key = gi_link_key;
     gi_os_reserved.mark_size = GI_POOL_SIZE / GI_ALIGNMENT;
     gi_kind_harden();
+}
+
+void gi_hardened_ready(void) {
+    const gi_reservation *reservation = gi_os_reservation();
+    gi_hardened.base = (uintptr_t)reservation->base;
+    gi_hardened.span = reservation->pages * GI_POOL_SIZE;
+    gi_hardened.marks = (gi_mark *)(void *)reservation->marks;
 }
 
 /* --- newly carved blocks ---------------------------------------------------------------------- */

@@ -35,6 +35,9 @@
 typedef struct gi_hardened_mode {
     bool on;
     uint64_t secret;
+    uintptr_t key;        /* gi_link_key */
+    uintptr_t base, span; /* the reservation: its first address, and its bytes */
+    gi_mark *marks;       /* of the reservation */
 } gi_hardened_mode;
 extern gi_hardened_mode gi_hardened GI_INTERNAL; /* constant once the library is ready */
 
@@ -42,6 +45,8 @@ enum { GI_MARK_NONE = 0, GI_MARK_LIVE = 1, GI_MARK_FREE = 2, GI_MARK_RETIRED = 3
 
 /* Turns the mode on: before gi_address_map_init(), and before anything is allocated. */
 void gi_hardened_use(void);
+/* The reservation is there. */
+void gi_hardened_ready(void);
 
 /* The mark of an address in a pool. */
 static inline gi_mark *gi_hardened_mark(const void *address) {

@@ -37,6 +37,7 @@ int gi_kind_make(const char *name, size_t untouched, bool type_stable) {
     if (left) {
         gi_kind *made = &gi_kinds[kind];
         made->link_offset = (uint16_t)((untouched + sizeof(void *) - 1) & ~(sizeof(void *) - 1));
+        made->least = (uint16_t)(made->link_offset != 0 ? made->link_offset + sizeof(void *) : 0);
         made->type_stable = type_stable;
         set_tail_locked(made);
         strncpy(made->name, name, GI_KIND_NAME_SIZE - 1);

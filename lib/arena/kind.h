@@ -26,6 +26,7 @@ enum { GI_KIND_NAME_SIZE = 32 };
 
 typedef struct gi_kind {
     uint16_t link_offset; /* where the link of a free block stands */
+    uint16_t least;       /* the smallest size that is served: for untouched bytes and a link, or 0 */
     bool type_stable;     /* an emptied pool waits for a grace period */
     uint8_t tail;         /* bytes at the end of a block that are not its user's: 0, or 8 in hardened mode */
     char name[GI_KIND_NAME_SIZE];

@@ -64,21 +64,21 @@ static inline bool gi_free_list_are_near(uintptr_t first, uintptr_t second) {
 static inline gi_link *gi_free_list_next(unsigned kind, unsigned size_class, const gi_link *block,
                                          const char *function) {
     gi_link *next = gi_link_next(block);
-    bool near = gi_free_list_are_near((uintptr_t)block, (uintptr_t)next) && !gi_hardened.on;
-    if (gi_unlikely(!near && next != NULL)) {
+    if (gi_unlikely(!gi_free_list_are_near((uintptr_t)block, (uintptr_t)next) && next != NULL)) {
         gi_free_list_follow(kind, size_class, block, next, function);
     }
     return next;
 }
 
 /* Whether all is well with the first two blocks of a list, whose first is in a pool that is right, as far as a few
-   instructions tell: they are blocks of one pool and do not lead to each other.  If not, gi_free_list_look_slow() will
-   tell. */
-static inline bool gi_free_list_pair_is_right(unsigned size_class, uintptr_t first, uintptr_t second) {
-    return gi_free_list_are_near(first, second) && gi_pool_is_start(gi_pool_inverses[size_class], first);
+   instructions tell: they are blocks of one pool, and their offsets in it, added, are a multiple of their size.  If not,
+   gi_free_list_look_slow() will tell. */
+static inline bool gi_free_list_pair_is_right(size_t size_class, uintptr_t first, uintptr_t second) {
+    uint32_t offsets = (uint32_t)((first + second) & (2 * GI_POOL_SIZE - 1)), inverse = gi_pool_inverses[size_class];
+    return gi_free_list_are_near(first, second) && offsets * inverse < inverse;
 }
 /* The same in the swap of the fast path, where links are plain. */
-static inline bool gi_free_list_begins_well(unsigned size_class, const gi_link *first) {
+static inline bool gi_free_list_begins_well(size_t size_class, const gi_link *first) {
     const gi_link *second = first->next;
     return gi_likely(gi_free_list_pair_is_right(size_class, (uintptr_t)first, (uintptr_t)second) &&
                      second->next != first);

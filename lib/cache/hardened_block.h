@@ -33,6 +33,15 @@ static inline gi_link *gi_hardened_pop(gi_bin *bin, unsigned kind, unsigned size
     return link;
 }
 
+/* bin->free, which is not empty, becomes bin->alloc, which is. */
+static inline void gi_hardened_swap(gi_bin *bin) {
+    bin->alloc = bin->free;
+    bin->free = NULL;
+    bin->length = bin->cap - (uint32_t)bin->room;
+    bin->room = (int32_t)bin->cap;
+    bin->fresh = false;
+}
+
 /* A block of ours, in a pool of the kind and class and at the start of a block, is about to be freed: it must be live
    and whole.  From here it is free, but in no list; the link is the caller's to write. */
 void gi_hardened_free(unsigned kind, unsigned size_class, void *block, const char *function);

@@ -14,6 +14,7 @@
 #include "lib/arena/kind.h"
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
+#include "lib/os/address_kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -102,6 +103,14 @@ static __attribute__((cold, noreturn)) void die_no_block(unsigned kind, const vo
                 function);
 }
 
+/* An address where there seldom is memory: the system's allocator would read from it. */
+static __attribute__((cold)) void expect_mapped(unsigned kind, const void *block, const char *function) {
+    char where[GI_ADDRESS_KIND_SIZE];
+    if (strcmp(gi_address_kind(block, where, sizeof(where)), "not mapped") == 0) {
+        die_invalid(kind, block, where, function);
+    }
+}
+
 /* In a pool, but not at the start of a block. */
 static __attribute__((cold, noreturn)) void die_inside(unsigned kind, const void *block, uint32_t word,
                                                        const char *function) {
@@ -132,6 +141,9 @@ gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function,
 static uint32_t word_of_block(unsigned kind, const void *block, const char *function) {
     const gi_page_word *address = gi_address_word(block);
     if (address == NULL) {
+        if (gi_unlikely(!gi_object_may_be_mapped(block) && block != NULL)) {
+            expect_mapped(kind, block, function);
+        }
         return GI_WORD_NO_ARENA;
     }
     /* order(page-word): acquire; pairs with release in move_pool(). */
@@ -153,13 +165,13 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
 }
 
 /* Bytes that may be used in a small block with that word. */
-static size_t small_size(uint32_t word) {
-    return gi_class_size(gi_word_class(word)) - gi_kinds[gi_word_kind(word)].tail;
+static size_t small_size(unsigned kind, uint32_t word) {
+    return gi_class_size(gi_word_class(word)) - gi_kinds[kind].tail;
 }
 
 /* Bytes that may be used in a block with that word; 0: not known. */
-static size_t usable_size(uint32_t word, const void *block) {
-    return word != GI_WORD_NO_ARENA ? small_size(word) : gi_object_up.raw_usable_size(block);
+static size_t usable_size(unsigned kind, uint32_t word, const void *block) {
+    return word != GI_WORD_NO_ARENA ? small_size(kind, word) : gi_object_up.raw_usable_size(block);
 }
 
 /* A block that is going to be used, or resized, must be live in hardened mode, and whole. */
@@ -180,18 +192,14 @@ static inline gi_link *link_of(unsigned kind, void *block) {
 /* The size that a small request is served as: a block has room for its link behind the untouched bytes, and for its
    tail. */
 static inline size_t served_as(unsigned kind, size_t size) {
-    size_t offset = gi_kinds[kind].link_offset;
-    return (gi_likely(offset == 0) || size >= offset + sizeof(gi_link) ? size : offset + sizeof(gi_link)) +
-           gi_kinds[kind].tail;
-}
-static inline bool is_small(unsigned kind, size_t size) {
-    return size <= GI_SMALL_MAX && served_as(kind, size) <= GI_SMALL_MAX;
+    const gi_kind *of = &gi_kinds[kind];
+    return (size >= of->least ? size : of->least) + of->tail;
 }
 
 /* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less.  So a block may
    be of a larger class than its request, once it has been resized. */
 static bool stays(unsigned kind, size_t size, uint32_t word) {
-    if (size > small_size(word)) {
+    if (size > small_size(kind, word)) {
         return false;
     }
     size = served_as(kind, size);
@@ -216,13 +224,12 @@ void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, si
     if (bin->alloc != NULL || bin->free == NULL) {
         return NULL;
     }
-    gi_free_list_look(kind, gi_size_class(size), bin->free, gi_calls[kind].malloc);
+    gi_free_list_look_slow(kind, gi_size_class(size), bin->free, gi_calls[kind].malloc);
     return gi_bin_swap(bin);
 }
 
-/* A block, by its link, for a small request, whose bin's `alloc` may be empty; NULL when no arena can be had. */
+/* A block, by its link, for a request that is served as `size` bytes, whose bin's `alloc` may be empty; NULL when no arena can be had. */
 static gi_link *small_link(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
-    size = served_as(kind, size);
     gi_bin *bin = gi_bin_for_size(cache, kind, size);
     if (bin->alloc == NULL) {
         bool refilled = size == 0 ? gi_cache_refill_zero(cache, kind, function)
@@ -249,8 +256,9 @@ static void *large(gi_thread_cache *cache, size_t size) {
 
 void *gi_object_malloc_slow(unsigned kind, size_t size) {
     gi_thread_cache *cache = gi_object_require_attached(kind, gi_calls[kind].malloc, size, NULL);
-    if (is_small(kind, size)) {
-        void *block = small_slow(cache, kind, size, gi_calls[kind].malloc);
+    size_t served = served_as(kind, size);
+    if (served <= GI_SMALL_MAX) {
+        void *block = small_slow(cache, kind, served, gi_calls[kind].malloc);
         if (gi_likely(block != NULL)) {
             return block;
         }
@@ -261,12 +269,13 @@ void *gi_object_malloc_slow(unsigned kind, size_t size) {
 void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     size_t bytes = count * size; /* the caller has checked that it does not overflow */
     gi_thread_cache *cache = gi_object_require_attached(kind, gi_calls[kind].calloc, bytes, NULL);
-    if (is_small(kind, bytes)) {
-        gi_link *link = small_link(cache, kind, bytes, gi_calls[kind].calloc);
+    size_t served = served_as(kind, bytes);
+    if (served <= GI_SMALL_MAX) {
+        gi_link *link = small_link(cache, kind, served, gi_calls[kind].calloc);
         if (gi_likely(link != NULL)) {
             link->next = NULL; /* a request of 0 bytes has zeroed bytes too */
             void *block = block_of(kind, link);
-            if (!gi_bin_for_size(cache, kind, served_as(kind, bytes))->fresh) {
+            if (!gi_bin_for_size(cache, kind, served)->fresh) {
                 memset(block, 0, bytes);
             }
             return block;
@@ -339,7 +348,7 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
         return;
     }
     uint32_t word = word_of_block(kind, block, function);
-    size_t usable = usable_size(word, block);
+    size_t usable = usable_size(kind, word, block);
     bool right = word != GI_WORD_NO_ARENA ? stays(kind, size, word) : size <= usable || usable == 0;
     if (gi_unlikely(!right)) {
         gi_fatal(function,
@@ -372,7 +381,7 @@ void gi_object_retire(unsigned kind, void *block, size_t counted) {
         if (gi_unlikely(word != GI_WORD_NO_ARENA && is_foreign(cache, word))) {
             die_foreign(kind, block, function);
         }
-        bytes = usable_size(word, block);
+        bytes = usable_size(kind, word, block);
         bytes = bytes != 0 ? bytes : GI_UNKNOWN_BYTES;
         if (gi_unlikely(gi_hardened.on) && word != GI_WORD_NO_ARENA) {
             gi_hardened_retire(kind, gi_word_class(word), block, function);
@@ -393,46 +402,30 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
     }
     uint32_t word = word_of_block(kind, block, function);
     expect_live(kind, word, block, function);
-    return usable_size(word, block);
+    return usable_size(kind, word, block);
 }
 
 /* --- hardened mode ---------------------------------------------------------------------------- */
 
 void *gi_object_malloc_hardened(unsigned kind, size_t size) {
-    if (gi_likely(is_small(kind, size))) {
-        size_t served = served_as(kind, size);
-        gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, served);
-        if (gi_likely(bin->alloc != NULL)) {
-            gi_link *link = gi_hardened_pop(bin, kind, gi_size_class(served), gi_calls[kind].malloc);
-            return block_of(kind, link);
+    if (gi_unlikely(kind > GI_KIND_OBJECT)) {
+        return gi_object_malloc_slow(kind, size);
+    }
+    void *block = gi_object_malloc_hardened_fast(kind, size);
+    if (gi_unlikely(block == NULL) && size <= GI_SMALL_MAX - GI_HARDENED_TAIL) {
+        gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size + GI_HARDENED_TAIL);
+        if (bin->alloc == NULL && bin->free != NULL) {
+            gi_hardened_swap(bin);
+            block = gi_object_malloc_hardened_fast(kind, size);
         }
     }
-    return gi_object_malloc_slow(kind, size);
+    return gi_likely(block != NULL) ? block : gi_object_malloc_slow(kind, size);
 }
 
 void gi_object_free_hardened(unsigned kind, void *block) {
-    const gi_reservation *reservation = gi_os_reservation();
-    uint64_t page = gi_address_page((uintptr_t)reservation->base, block);
-    if (gi_likely(page < reservation->pages)) {
-        gi_thread_cache *cache = gi_current_cache;
-        uint32_t offset = gi_load_relaxed(&gi_address_words((uintptr_t)reservation->base)[page]) ^ cache->tag[kind];
-        if (gi_likely(offset < GI_WORD_CLASS_SPAN)) { /* relaxed: address_map.h */
-            gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
-            size_t size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
-            gi_mark *mark = gi_hardened_mark(block);
-            bool live = (uintptr_t)block % GI_ALIGNMENT == 0 && gi_load_relaxed(mark) == GI_MARK_LIVE;
-            if (gi_likely(live && bin->room > 0 && gi_hardened_is_whole(kind, block, size))) {
-                gi_link *link = link_of(kind, block);
-                gi_store_relaxed(mark, GI_MARK_FREE); /* relaxed: hardened.h; my heap's block, and I own it */
-                gi_hardened_fill(kind, block, size);
-                gi_link_set(link, bin->free);
-                bin->room--;
-                bin->free = link;
-                return;
-            }
-        }
+    if (gi_unlikely(kind > GI_KIND_OBJECT || !gi_object_free_hardened_fast(kind, block))) {
+        gi_object_free_slow(kind, block);
     }
-    gi_object_free_slow(kind, block);
 }
 
 /* --- kinds that were made --------------------------------------------------------------------- */
@@ -471,6 +464,9 @@ static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_l
         return NULL; /* no block: the slow path says so */
     }
     void *moved = gi_object_malloc_fast(kind, limits, size);
+    if (gi_unlikely(moved == NULL)) {
+        moved = gi_object_malloc_swap(kind, limits, size);
+    }
     if (gi_likely(moved != NULL)) {
         memcpy(moved, block, size < block_size ? size : block_size);
         gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
@@ -514,8 +510,9 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
 void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     const char *function = gi_calls[kind].realloc;
     gi_thread_cache *cache = gi_object_require_attached(kind, function, size, block);
+    size_t served = served_as(kind, size);
     if (block == NULL) {
-        void *made = is_small(kind, size) ? small_slow(cache, kind, size, function) : NULL;
+        void *made = served <= GI_SMALL_MAX ? small_slow(cache, kind, served, function) : NULL;
         return made != NULL ? made : large(cache, size);
     }
     uint32_t word = word_of_block(kind, block, function);
@@ -523,11 +520,11 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
         return gi_object_up.raw_realloc(block, size);
     }
     expect_live(kind, word, block, function);
-    size_t block_size = small_size(word);
+    size_t block_size = small_size(kind, word);
     if (stays(kind, size, word)) {
         return block;
     }
-    void *moved = is_small(kind, size) ? small_slow(cache, kind, size, function) : NULL;
+    void *moved = served <= GI_SMALL_MAX ? small_slow(cache, kind, served, function) : NULL;
     if (moved == NULL) {
         moved = large(cache, size);
     }

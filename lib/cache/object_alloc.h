@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "lib/cache/free_list.h"
+#include "lib/cache/hardened_block.h"
 #include "lib/cache/thread_cache.h"
 #include "lib/os/raw_alloc.h"
 
@@ -157,7 +158,7 @@ static inline void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *l
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
     /* The bin of 0 bytes has no `free`. */
-    if (bin->alloc != NULL || bin->free == NULL || !gi_free_list_begins_well(gi_size_class(size), bin->free)) {
+    if (bin->alloc != NULL || bin->free == NULL || !gi_free_list_begins_well((size - 1) / GI_ALIGNMENT, bin->free)) {
         return NULL;
     }
     return gi_bin_swap(bin);
@@ -253,6 +254,77 @@ static inline bool gi_object_free_other(unsigned kind, const gi_fast_limits *lim
     return true;
 }
 
+/* --- fast path in hardened mode --------------------------------------------------------------- */
+
+/* For the mem and object domains, whose links stand at the start of blocks.  What is wrong, or outside the reservation,
+   is for the slow path, which looks again. */
+
+#define GI_HARDENED_TAIL sizeof(uint64_t)
+
+/* A small block, or NULL. */
+static inline __attribute__((always_inline)) void *gi_object_malloc_hardened_fast(unsigned kind, size_t size) {
+    const gi_hardened_mode *mode = &gi_hardened;
+    if (gi_unlikely(size > GI_SMALL_MAX - GI_HARDENED_TAIL)) {
+        return NULL;
+    }
+    size_t class_size = (size + GI_HARDENED_TAIL + GI_ALIGNMENT - 1) & ~(size_t)(GI_ALIGNMENT - 1);
+    gi_bin *bin =
+        (gi_bin *)(void *)((char *)gi_current_cache->bins[kind] + class_size * (sizeof(gi_bin) / GI_ALIGNMENT));
+    gi_link *link = bin->alloc;
+    uintptr_t offset = (uintptr_t)link - mode->base;
+    if (gi_unlikely(offset >= mode->span)) { /* so is NULL */
+        return NULL;
+    }
+    gi_mark *mark = &mode->marks[offset / GI_ALIGNMENT];
+    uint64_t word = gi_hardened_word(link);
+    char *end = (char *)link + class_size;
+    uint64_t wrong = gi_hardened_load(end - 8) ^ ~word;
+    if (class_size > GI_ALIGNMENT) {
+        wrong |= (gi_hardened_load((char *)link + 8) ^ ~word) | (gi_hardened_load(end - 16) ^ ~word);
+    }
+    if (gi_unlikely(gi_load_relaxed(mark) != GI_MARK_FREE || (wrong | offset % GI_ALIGNMENT) != 0)) {
+        return NULL; /* relaxed: hardened.h */
+    }
+    bin->alloc = (gi_link *)((uintptr_t)link->next ^ mode->key);
+    gi_hardened_store(end - 8, word);
+    gi_store_relaxed(mark, GI_MARK_LIVE); /* relaxed: hardened.h */
+    return link;
+}
+
+/* Whether the block has been freed. */
+static inline __attribute__((always_inline)) bool gi_object_free_hardened_fast(unsigned kind, void *block) {
+    const gi_hardened_mode *mode = &gi_hardened;
+    uintptr_t offset = (uintptr_t)block - mode->base;
+    if (gi_unlikely(offset >= mode->span)) {
+        return false;
+    }
+    gi_thread_cache *cache = gi_current_cache;
+    /* relaxed: address_map.h */
+    uint32_t class = gi_load_relaxed(&gi_address_words(mode->base)[offset >> GI_POOL_SHIFT]) ^ cache->tag[kind];
+    if (gi_unlikely(class >= GI_WORD_CLASS_SPAN)) {
+        return false;
+    }
+    gi_mark *mark = &mode->marks[offset / GI_ALIGNMENT];
+    gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + class);
+    char *end = (char *)block + GI_ALIGNMENT + class / (sizeof(gi_bin) / GI_ALIGNMENT);
+    uint64_t word = gi_hardened_word(block);
+    bool right = gi_load_relaxed(mark) == GI_MARK_LIVE && offset % GI_ALIGNMENT == 0; /* relaxed: hardened.h */
+    if (gi_unlikely(!right || gi_hardened_load(end - 8) != word || bin->room <= 0)) {
+        return false;
+    }
+    gi_store_relaxed(mark, GI_MARK_FREE); /* relaxed: hardened.h */
+    gi_hardened_store(end - 8, ~word);
+    if (class != 0) {
+        gi_hardened_store((char *)block + 8, ~word);
+        gi_hardened_store(end - 16, ~word);
+    }
+    gi_link *link = block;
+    link->next = (gi_link *)((uintptr_t)bin->free ^ mode->key);
+    bin->free = link;
+    bin->room--;
+    return true;
+}
+
 /* --- fast path of large blocks ---------------------------------------------------------------- */
 
 /* For the mem and object domains.  NULL or false are for the slow path, the system's refusal too. */
@@ -262,12 +334,16 @@ static inline bool gi_object_is_straight(const gi_thread_cache *cache, const gi_
     return gi_below_relaxed(size, &limits->large) && gi_cache_is_attached(cache);
 }
 
+/* Whether memory may be at an address: not in the first page (so not NULL either), nor above what a process has by
+   default. */
+static inline bool gi_object_may_be_mapped(const void *address) { return ((uintptr_t)address - 4096) >> 47 == 0; }
+
 /* Whether the block is a large one, for sure: it is not in the reservation, and no arena is anywhere else.  Not by the
    limits, which may be 0 when a block is looked at and no more when the domain is. */
 static inline bool gi_object_is_large(const void *block) {
     const gi_reservation *reservation = gi_os_reservation();
-    return gi_address_page((uintptr_t)reservation->base, block) >= reservation->pages && block != NULL &&
-           gi_load_relaxed(&gi_address_outside) == 0; /* relaxed: address_map.h */
+    return gi_address_page((uintptr_t)reservation->base, block) >= reservation->pages &&
+           gi_object_may_be_mapped(block) && gi_load_relaxed(&gi_address_outside) == 0; /* relaxed: address_map.h */
 }
 
 static inline void *gi_object_malloc_large(const gi_fast_limits *limits, size_t size) {

@@ -36,7 +36,7 @@
 #define REMOTE_SAFEPOINTS 64u
 #endif
 /* How many blocks the bin of 0 bytes borrows at a time. */
-#define ZERO_BLOCKS 16
+#define ZERO_BLOCKS 32
 
 #define NOBODYS_NUMBER (GI_HEAP_NUMBERS - 1)
 #define NOBODYS_TAG (NOBODYS_NUMBER << GI_WORD_HEAP_SHIFT)

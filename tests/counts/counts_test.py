@@ -30,10 +30,10 @@ MARGIN = 1.03
 KEPT = {
     "object": (39.6, 39.6),
     "mem": (48, 48),
-    "zero_bytes": (69.1, 69.1),
+    "zero_bytes": (64.3, 64.3),
     "zeroed": (71.3, 71.3),
-    "stays": (126, 126),
-    "moves": (353, 353),
+    "stays": (112, 112),
+    "moves": (304, 304),
     "large": (65, 65),
     "safepoint": (17, 27),
     "nested": (31, 31),
