@@ -146,8 +146,8 @@ static void add(gi_free_counts *counts, unsigned kind, unsigned size_class, uint
     counts->bytes += blocks * gi_class_size(size_class);
 }
 
-/* As count_list(), of a list that is right.  One that a program has written over ends where it leaves the pools, or comes
-   back to itself: to say so is for who uses it. */
+/* As count_list(), of a list that is right.  One that a program has written over ends where it leaves the pools, or
+   comes back to itself: to say so is for who uses it. */
 static uint64_t length_of(const gi_link *block) {
     const gi_link *mark = NULL;
     uint64_t count = 0, move_mark = 1;
