@@ -162,7 +162,7 @@ static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
 static void reclaim_in_stopped_world(gi_thread_cache *cache, void *arg) {
     const gi_heap_group *group = cache->own.group, *only = arg;
     bool any = cache->retired.chunks != NULL || gi_load_relaxed(&group->waiting) != 0; /* relaxed: a statistic */
-    bool quarantined = only != NULL && cache->quarantine != NULL;
+    bool quarantined = only != NULL && gi_load_relaxed(&cache->quarantine) != NULL;    /* relaxed: the world stands */
     if ((any || quarantined) && !cache->own.lost && (only == NULL || only == group)) {
         act_for(cache, false, quarantined);
     }

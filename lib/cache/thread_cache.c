@@ -146,12 +146,16 @@ static void add(gi_free_counts *counts, unsigned kind, unsigned size_class, uint
     counts->bytes += blocks * gi_class_size(size_class);
 }
 
-/* As count_list(), of a list that is right.  One that a program has written over ends where it leaves the pools, or comes
-   back to itself: to say so is for who uses it. */
+/* As count_list(), of a list that is right.  One that a program has written over ends where it leaves the pools, or
+   comes back to itself: to say so is for who uses it. */
 static uint64_t length_of(const gi_link *block) {
-    const gi_link *mark = NULL;
+    const gi_link *before = NULL, *mark = NULL;
     uint64_t count = 0, move_mark = 1;
-    for (; gi_word_is_pool(gi_free_list_word(block)) && block != mark; block = gi_link_next(block), count++) {
+    for (; block != mark; before = block, block = gi_link_next(block), count++) {
+        bool same_pool = ((uintptr_t)block ^ (uintptr_t)before) < GI_POOL_SIZE;
+        if (!same_pool && !gi_word_is_pool(gi_free_list_word(block))) { /* NULL, too */
+            break;
+        }
         if (count == move_mark) {
             mark = block;
             move_mark *= 2;

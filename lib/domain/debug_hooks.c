@@ -195,7 +195,8 @@ typedef struct quarantine_search {
 /* For a fatal error: what another thread does to its quarantine meanwhile may hide the block. */
 static void look_into_quarantine(gi_thread_cache *cache, void *arg) {
     quarantine_search *search = arg;
-    const gi_quarantine *quarantine = cache->quarantine;
+    /* order(quarantine): acquire; pairs with release in push_own(). */
+    const gi_quarantine *quarantine = gi_load_acquire(&cache->quarantine);
     uint64_t count = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0; /* relaxed: a hint */
     for (uint64_t i = 0; i < count && i <= quarantine->mask; i++) {
         const gi_quarantined *entry = &quarantine->ring[(quarantine->first + i) & quarantine->mask];
@@ -301,11 +302,11 @@ static bool push_own(const gi_quarantined *entry, const char *function) {
 }
 
 gi_quarantine *gi_debug_take(gi_thread_cache *cache, gi_quarantine *others) {
-    gi_quarantine *quarantine = cache->quarantine;
+    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine);      /* relaxed: the caller's own */
     if (quarantine == NULL || gi_load_relaxed(&quarantine->count) == 0) { /* relaxed: the caller's own */
         return others;
     }
-    cache->quarantine = NULL;
+    gi_store_relaxed(&cache->quarantine, NULL); /* relaxed: as above; it publishes nothing */
     quarantine->next = others;
     return quarantine;
 }
