@@ -195,6 +195,7 @@ enum axes {
     K(env_malloc, "env-malloc", "environment", ONCE, HAS_DOMAINS, "PYTHONMALLOC=nonsense", "PYTHONMALLOC=nonsense")    \
     K(env_trace, "env-trace", "environment", ONCE, HAS_DOMAINS, "PYTHONTRACEMALLOC=-1", "PYTHONTRACEMALLOC=-1")        \
     K(env_harden, "env-harden", "environment", ONCE, IS_OURS, "GILLOC_HARDEN=maybe", "GILLOC_HARDEN=maybe")            \
+    K(env_sample, "env-sample", "environment", ONCE, IS_OURS, "GILLOC_SAMPLE=often", "GILLOC_SAMPLE=often")            \
     K(trace_truncated, "trace-truncated", "trace files", ONCE, IS_OURS, NULL,                                          \
       "a trace for //stress that ends in a record")                                                                    \
     K(trace_no_trace, "trace-no-trace", "trace files", ONCE, IS_OURS, NULL, "a file that is something else")           \
