@@ -231,4 +231,8 @@ const char *kind_case_name(const struct kind *kind, int has_domains, const struc
 /* Is it about a file that the main job reads (done by the main program)? */
 int kind_is_trace(const struct kind *kind);
 
+/* Does its outcome differ from run to run?  What the C library says of a block that is not its own depends on the bytes
+   before it, which are random in hardened mode. */
+int kind_is_by_chance(const struct kind *kind, const struct misuse_case *one);
+
 #endif /* STRESS_MISUSE_KIND_H */
