@@ -189,7 +189,7 @@ static int visit_pool(gi_pool *pool, uint32_t word, void *arg) {
         if ((is_free[index / 64] >> index % 64 & 1u) == 0) {
             size_t block_size = size - gi_kinds[work->kind].tail;
             void *block = gi_debug_visit(pool->memory + index * size, &block_size);
-            result = block != NULL ? work->visit(block, block_size, work->arg) : 0;
+            result = work->visit(block, block_size, work->arg);
         }
     }
     return result;

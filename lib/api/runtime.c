@@ -151,7 +151,7 @@ static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
     }
     reclaim(gi_runtime_state_of(cache), wait);
     if (quarantined) {
-        gi_debug_flush(cache, "PyInterpreterState_Clear");
+        gi_debug_flush(cache, "stopped world");
     }
     if (cache != mine) {
         gi_cache_detach(cache, free_threaded, "reclaim");
@@ -162,7 +162,7 @@ static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
 static void reclaim_in_stopped_world(gi_thread_cache *cache, void *arg) {
     const gi_heap_group *group = cache->own.group, *only = arg;
     bool any = cache->retired.chunks != NULL || gi_load_relaxed(&group->waiting) != 0; /* relaxed: a statistic */
-    bool quarantined = only != NULL && gi_load_relaxed(&cache->quarantine) != NULL;    /* relaxed: the world stands */
+    bool quarantined = gi_load_relaxed(&cache->quarantine) != NULL;                    /* relaxed: the world stands */
     if ((any || quarantined) && !cache->own.lost && (only == NULL || only == group)) {
         act_for(cache, false, quarantined);
     }

@@ -115,22 +115,20 @@ bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t va
     return put;
 }
 
-uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address) {
-    gi_ledger_shard *shard = shard_of(ledger, address);
-    gi_mutex_lock(&shard->mutex);
-    const gi_ledger_entry *entry = find_locked(shard, address);
-    uint64_t value = entry != NULL ? entry->value : 0;
-    gi_mutex_unlock(&shard->mutex);
-    return value;
+/* What is known of an address; 0: nothing. */
+static uint64_t read_locked(const gi_ledger_entry *entry, uint64_t *detail) {
+    if (detail != NULL) {
+        *detail = entry != NULL ? entry->detail : 0;
+    }
+    return entry != NULL ? entry->value : 0;
 }
 
-uint64_t gi_ledger_get_detail(gi_ledger *ledger, const void *address) {
+uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address, uint64_t *detail) {
     gi_ledger_shard *shard = shard_of(ledger, address);
     gi_mutex_lock(&shard->mutex);
-    const gi_ledger_entry *entry = find_locked(shard, address);
-    uint64_t detail = entry != NULL ? entry->detail : 0;
+    uint64_t value = read_locked(find_locked(shard, address), detail);
     gi_mutex_unlock(&shard->mutex);
-    return detail;
+    return value;
 }
 
 static void remove_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
@@ -138,13 +136,12 @@ static void remove_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
     put_spare_locked(shard, entry);
 }
 
-uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address) {
+uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address, uint64_t *detail) {
     gi_ledger_shard *shard = shard_of(ledger, address);
-    uint64_t value = 0;
     gi_mutex_lock(&shard->mutex);
     gi_ledger_entry *entry = find_locked(shard, address);
+    uint64_t value = read_locked(entry, detail);
     if (entry != NULL) {
-        value = entry->value;
         remove_locked(shard, entry);
     }
     gi_mutex_unlock(&shard->mutex);
