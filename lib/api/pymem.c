@@ -44,6 +44,14 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CAL
         void *block = gi_object_malloc_hardened_fast(kind, size);                                           \
         return gi_likely(block != NULL) ? block : gi_object_malloc_hardened(kind, size);                    \
     }                                                                                                       \
+    static __attribute__((noinline)) void *name##_calloc_hardened(size_t bytes) {                           \
+        void *block = gi_object_malloc_hardened_fast(kind, bytes);                                          \
+        if (gi_unlikely(block == NULL)) {                                                                   \
+            return gi_object_calloc_slow(kind, 1, bytes);                                                   \
+        }                                                                                                   \
+        ((gi_link *)block)->next = NULL; /* a request of 0 bytes has zeroed bytes too */                    \
+        return memset(block, 0, bytes);                                                                     \
+    }                                                                                                       \
     static __attribute__((noinline)) void name##_free_hardened(void *block) {                               \
         if (gi_unlikely(!gi_object_free_hardened_fast(kind, block))) {                                      \
             gi_object_free_slow(kind, block);                                                               \
@@ -66,6 +74,9 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CAL
     }                                                                                                       \
     static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size CALLER_PARAMETER) { \
         size_t bytes = count * size; /* has been checked */                                                 \
+        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind])) && bytes <= GI_SMALL_MAX) {                \
+            return name##_calloc_hardened(bytes);                                                           \
+        }                                                                                                   \
         void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;        \
         return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);            \
     }                                                                                                       \

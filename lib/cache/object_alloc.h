@@ -285,7 +285,10 @@ static inline __attribute__((always_inline)) void *gi_object_malloc_hardened_fas
     if (gi_unlikely(gi_load_relaxed(mark) != GI_MARK_FREE || (wrong | offset % GI_ALIGNMENT) != 0)) {
         return NULL; /* relaxed: hardened.h */
     }
-    bin->alloc = (gi_link *)((uintptr_t)link->next ^ mode->key);
+    const char *next = (const char *)((uintptr_t)link->next ^ mode->key);
+    __builtin_prefetch(next, 1); /* the next allocation looks at both ends, and writes to them */
+    __builtin_prefetch(next + class_size - 8, 1);
+    bin->alloc = (gi_link *)(uintptr_t)next;
     gi_hardened_store(end - 8, word);
     gi_store_relaxed(mark, GI_MARK_LIVE); /* relaxed: hardened.h */
     return link;
