@@ -38,10 +38,8 @@ static const gi_option_row options[GI_OPTIONS] = {
                           GI_MALLOC_DEFAULT, true, "default, debug, malloc, malloc_debug, pymalloc, pymalloc_debug",
                           "who serves mem and object: gilloc's heap (default, pymalloc) or the system's allocator "
                           "(malloc); debug: with debug hooks on all three domains, as by PyMem_SetupDebugHooks()"},
-    [GI_OPTION_HARDEN] =
-        {"GILLOC_HARDEN", NULL, "0 1", 0, false, "0 (default), 1",
-         "hardened mode: what is wrong with a block is found as it is freed, resized or used again, at "
-         "some cost"},
+    [GI_OPTION_HARDEN] = {"GILLOC_HARDEN", NULL, "0 1", 0, false, "0 (default), 1",
+                          "hardened mode: finds what is wrong with a block as it is freed, resized or used again"},
     [GI_OPTION_RESERVE] = {"GILLOC_RESERVE", "bytes", NULL, RESERVE, false, "bytes; 68719476736 (64 GiB)",
                            "address space to reserve for arenas; it uses no memory. 0: none, arenas are mapped one by "
                            "one. What the system refuses is halved until it fits; of a limit on address space "

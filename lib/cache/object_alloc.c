@@ -228,7 +228,8 @@ void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, si
     return gi_bin_swap(bin);
 }
 
-/* A block, by its link, for a request that is served as `size` bytes, whose bin's `alloc` may be empty; NULL when no arena can be had. */
+/* A block, by its link, for a request that is served as `size` bytes, whose bin's `alloc` may be empty; NULL when no
+   arena can be had. */
 static gi_link *small_link(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
     gi_bin *bin = gi_bin_for_size(cache, kind, size);
     if (bin->alloc == NULL) {

@@ -282,8 +282,9 @@ static inline __attribute__((always_inline)) void *gi_object_malloc_hardened_fas
     if (class_size > GI_ALIGNMENT) {
         wrong |= (gi_hardened_load((char *)link + 8) ^ ~word) | (gi_hardened_load(end - 16) ^ ~word);
     }
-    if (gi_unlikely(gi_load_relaxed(mark) != GI_MARK_FREE || (wrong | offset % GI_ALIGNMENT) != 0)) {
-        return NULL; /* relaxed: hardened.h */
+    unsigned now = gi_load_relaxed(mark); /* relaxed: hardened.h */
+    if (gi_unlikely(now != GI_MARK_FREE || (wrong | offset % GI_ALIGNMENT) != 0)) {
+        return NULL;
     }
     const char *next = (const char *)((uintptr_t)link->next ^ mode->key);
     __builtin_prefetch(next, 1); /* the next allocation looks at both ends, and writes to them */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hardened_death_test.c - GILLOC_HARDEN=1: what is wrong with a small block is found as it is freed, resized or used again.
+ * hardened_death_test.c - GILLOC_HARDEN=1: what is wrong with a small block is found as it is freed, resized or used
+ *                         again.
  */
 #include <stdlib.h>
 #include <string.h>
