@@ -10,6 +10,7 @@
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
 #include "lib/arena/address_map.h"
+#include "lib/arena/hardened.h"
 #include "lib/os/os_memory.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
@@ -342,6 +343,9 @@ gi_pool *gi_arena_acquire_pool(unsigned size_class, unsigned kind, uint32_t word
     gi_mutex_unlock(&arena_mutex);
     gi_pool *pool = gi_address_pool(arena->pools->memory + (size_t)__builtin_ctz(bit) * GI_POOL_SIZE);
     gi_pool_init(pool, size_class, kind, zero);
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_hardened_clear(pool->memory);
+    }
     gi_store_relaxed(gi_address_word(pool->memory), word); /* relaxed: address_map.h */
     return pool;
 }

@@ -122,9 +122,7 @@ static inline bool gi_hardened_wake(unsigned kind, void *block, size_t size, con
 
 /* No block starts in the pool's memory any more. */
 void gi_hardened_clear(char *memory);
-/* Links `count` blocks from `first` on, in random order, and makes each a free one; the first one's link.  At most
-   GI_HARDENED_CARVED. */
-enum { GI_HARDENED_CARVED = 256 };
+/* A gi_pool_carver: links them in random order, and makes each a free one. */
 gi_link *gi_hardened_carve(unsigned kind, char *first, size_t size, unsigned count);
 
 #endif /* GI_HARDENED_H */

@@ -60,6 +60,12 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero);
 
 static inline bool gi_pool_has_free(const gi_pool *pool) { return pool->free != NULL || pool->carved < pool->capacity; }
 
+/* Links `count` blocks of `size` bytes from `first` on as newly carved ones, GI_POOL_CARVED at most, and writes what it
+   likes to them; in hardened mode there is one.  NULL: none.  Constant once there are pools. */
+enum { GI_POOL_CARVED = 256 };
+typedef gi_link *gi_pool_carver(unsigned kind, char *first, size_t size, unsigned count);
+extern gi_pool_carver *gi_pool_carve_otherwise GI_INTERNAL;
+
 /* Takes all free blocks at once, or else carves some; NULL-terminated, in ascending order if carved.  *count gets
    their number; *fresh says that all of each but its first word is zero.  The pool has something free. */
 gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh);
