@@ -11,6 +11,7 @@
 #include "lib/arena/arena.h"
 #include "lib/arena/pool.h"
 #include "tests/concurrency/unit.h"
+#include "tests/support/sanitizer.h"
 
 #define HEAP 1u
 
@@ -62,7 +63,8 @@ static void expect_carved(unsigned kind, unsigned size_class) {
         gi_store_relaxed(gi_hardened_mark(blocks[i]), GI_MARK_LIVE); /* so each comes once */
         before += i > 0 && blocks[i] < blocks[i - 1];
     }
-    EXPECT(before > count / 8 || count < 64 || size > 1024 / 8);
+    /* Hostile builds carve a block at a time, or two. */
+    EXPECT(before > count / 8 || size > 128 || UNDER_HOSTILE);
     for (size_t offset = 0; offset < count * size; offset += GI_ALIGNMENT) {
         EXPECT_EQ(mark_of(pool->memory + offset), offset % size == 0 ? GI_MARK_LIVE : GI_MARK_NONE);
     }
@@ -86,7 +88,7 @@ static void two_pools_have_two_orders(void) {
     for (size_t i = 0; i < count; i++) {
         same += blocks[0][i] - pools[0]->memory == blocks[1][i] - pools[1]->memory;
     }
-    EXPECT(same < count);
+    EXPECT(same < count || UNDER_HOSTILE);
 }
 
 /* Each byte of the words counts, and no other. */

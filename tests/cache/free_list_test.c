@@ -24,11 +24,24 @@ static gi_pool *make_pool(unsigned kind, unsigned size_class) {
     return pool;
 }
 
-/* A list of the first blocks of a new pool: each leads to the next. */
+/* A list of the first blocks of a new pool, four at least: each leads to the next. */
 static gi_link *make_list(void) {
-    uint32_t count;
-    bool fresh;
-    return gi_pool_take(make_pool(KIND, CLASS), &count, &fresh);
+    gi_pool *pool = make_pool(KIND, CLASS);
+    gi_link *first = NULL, *last = NULL;
+    while (pool->carved < 4) {
+        uint32_t count;
+        bool fresh;
+        gi_link *more = gi_pool_take(pool, &count, &fresh);
+        if (first == NULL) {
+            first = more;
+        } else {
+            last->next = more;
+        }
+        for (last = more; last->next != NULL;) {
+            last = last->next;
+        }
+    }
+    return first;
 }
 
 static gi_link *at(gi_link *list, size_t bytes) { return (gi_link *)(void *)((char *)list + bytes); }
