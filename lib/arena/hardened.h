@@ -83,6 +83,7 @@ static inline bool gi_hardened_is_whole(unsigned kind, const void *block, size_t
 
 /* Writes the words of a free block; its link is left alone. */
 static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
+    gi_assert(block != NULL);
     if (gi_hardened_has_word(kind)) {
         uint64_t word = ~gi_hardened_word(block);
         char *behind_link = (char *)block + gi_hardened_offset(kind) + sizeof(gi_link), *end = (char *)block + size;
@@ -96,6 +97,7 @@ static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
 
 /* Whether a free block has its words; then it gets that of a live one.  Else *wrong says where one was overwritten. */
 static inline bool gi_hardened_wake(unsigned kind, void *block, size_t size, const char **wrong) {
+    gi_assert(block != NULL);
     if (gi_hardened_has_word(kind)) {
         uint64_t word = gi_hardened_word(block);
         char *behind_link = (char *)block + gi_hardened_offset(kind) + sizeof(gi_link), *end = (char *)block + size;

@@ -20,6 +20,7 @@ _Noreturn void gi_hardened_die_written(unsigned kind, unsigned size_class, const
 /* The first block of bin->alloc, which is not empty, becomes live.  It is looked at before it is touched. */
 static inline gi_link *gi_hardened_pop(gi_bin *bin, unsigned kind, unsigned size_class, const char *function) {
     gi_link *link = bin->alloc;
+    gi_assert(link != NULL);
     gi_free_list_look_at_head(kind, size_class, link, function);
     char *block = (char *)link - gi_hardened_offset(kind);
     const char *wrong;

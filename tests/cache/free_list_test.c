@@ -55,7 +55,7 @@ static void only_starts_of_blocks_of_the_kind_and_class_may_be_held(void) {
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)other_kind->memory));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)other_class->memory));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, NULL));
-    EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(uintptr_t)SIZE));
+    EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(uintptr_t)(10 * SIZE)));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)&list));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)gi_os_reservation()->base));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)UINTPTR_MAX));
@@ -118,7 +118,7 @@ static void look_at_a_block_that_leads_inside_another(const void *unused) {
 
 static void look_at_a_block_that_leads_nowhere(const void *unused) {
     (void)unused;
-    look_at_a_list_that_goes_on_with(make_list(), (gi_link *)(uintptr_t)SIZE);
+    look_at_a_list_that_goes_on_with(make_list(), (gi_link *)(uintptr_t)(10 * SIZE));
 }
 
 static void look_at_two_in_turns(const void *unused) {
@@ -147,7 +147,7 @@ static void look_at_an_inside(const void *unused) {
 static void look_at_a_wrong_head(const void *unused) {
     (void)unused;
     make_list();
-    gi_free_list_look_at_head(KIND, CLASS, (gi_link *)(uintptr_t)SIZE, FUNCTION);
+    gi_free_list_look_at_head(KIND, CLASS, (gi_link *)(uintptr_t)(10 * SIZE), FUNCTION);
 }
 
 static void look_at_all_of_a_ring(const void *unused) {

@@ -175,7 +175,7 @@ static void free_what_has_never_been(const void *unused) {
 static void free_a_small_number(const void *unused) {
     (void)unused;
     make();
-    PyMem_Free((void *)(uintptr_t)48);
+    PyMem_Free((void *)(uintptr_t)4080);
 }
 
 /* --- written past the end --------------------------------------------------------------------- */
