@@ -503,10 +503,10 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     }
     gi_link *blocks = bin->free;
     uint32_t length = bin->cap;
-    gi_free_list_look(kind, size_class, blocks, function);
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
     if (bin->alloc == NULL) {
+        gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
         bin->alloc = blocks;
         bin->length = length;
         bin->fresh = false;
