@@ -525,7 +525,11 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     if (stays(kind, size, word)) {
         return block;
     }
-    void *moved = served <= GI_SMALL_MAX ? small_slow(cache, kind, served, function) : NULL;
+    bool fast = gi_unlikely(gi_hardened.on) && kind <= GI_KIND_OBJECT;
+    void *moved = fast ? gi_object_malloc_hardened_fast(kind, size) : NULL;
+    if (moved == NULL && served <= GI_SMALL_MAX) {
+        moved = small_slow(cache, kind, served, function);
+    }
     if (moved == NULL) {
         moved = large(cache, size);
     }
@@ -533,6 +537,8 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
         return size < block_size ? block : NULL; /* shrinking cannot fail: the old block is large enough */
     }
     memcpy(moved, block, size < block_size ? size : block_size);
-    free_small(cache, kind, block, word, function);
+    if (!fast || !gi_object_free_hardened_fast(kind, block)) {
+        free_small(cache, kind, block, word, function);
+    }
     return moved;
 }
