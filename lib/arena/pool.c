@@ -6,6 +6,7 @@
 #include "lib/arena/pool.h"
 
 #include "concurrency/check.h"
+#include "concurrency/tool.h"
 #include "lib/arena/hardened.h"
 #include "lib/arena/kind.h"
 
@@ -87,6 +88,15 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
+/* All is hidden but the words by which free blocks are linked. */
+static void watch(gi_pool *pool) {
+    size_t size = gi_class_size(pool->size_class);
+    gi_tool_hide(pool->memory, GI_POOL_SIZE);
+    for (unsigned i = 0; i < pool->capacity; i++) {
+        gi_tool_own(pool->memory + i * size, sizeof(gi_link));
+    }
+}
+
 void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) {
     pool->free = NULL;
     pool->next = pool->prev = NULL;
@@ -100,5 +110,8 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->zero = zero;
     if (gi_unlikely(gi_hardened.on)) {
         gi_hardened_clear(pool->memory);
+    }
+    if (gi_tool_sees_blocks()) {
+        watch(pool);
     }
 }

@@ -8,7 +8,9 @@
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
+#include "concurrency/tool.h"
 #include "lib/cache/object_alloc.h"
+#include "lib/domain/probes.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
@@ -27,6 +29,7 @@ __thread const void *gi_domain_caller;
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
 static table *tables;                  /* guarded by domain_mutex */
 static bool ready;                     /* guarded by domain_mutex */
+static gi_atomic(bool) probed;         /* guarded by domain_mutex; relaxed: peeked at */
 static gi_atomic(bool) lock_is_theirs; /* relaxed: set before the first attach; a runtime's own lock is to be asked */
 
 /* --- default allocators, in the form of a table ----------------------------------------------- */
@@ -144,6 +147,49 @@ const PyMemAllocatorEx *gi_domain_watched(PyMemAllocatorDomain domain) {
     return gi_likely(replaced == NULL) ? &defaults->tables[domain] : &replaced->allocator;
 }
 
+/* --- probes ----------------------------------------------------------------------------------- */
+
+/* Whether a tracer looks, or has until now. */
+static inline bool is_probed(void) {
+    return gi_probes_wanted() || gi_unlikely(gi_load_relaxed(&probed)); /* relaxed: a hint, looked at again */
+}
+
+static void set_open_locked(void);
+
+/* A tracer has come, or gone.  Another time if the mutex is taken, by this thread perhaps, around a fork. */
+static void follow_tracer(void) {
+    /* relaxed: looked at again */
+    if (gi_probes_wanted() != gi_load_relaxed(&probed) && gi_mutex_try_lock(&domain_mutex)) {
+        gi_store_relaxed(&probed, gi_probes_wanted()); /* relaxed: as its declaration says */
+        set_open_locked();
+        gi_mutex_unlock(&domain_mutex);
+    }
+}
+
+static __attribute__((noinline, cold)) void *probe_malloc(PyMemAllocatorDomain domain, void *block, size_t size) {
+    follow_tracer();
+    if (block != NULL) {
+        gi_probe_alloc(block, size, domain);
+    }
+    return block;
+}
+
+static __attribute__((noinline, cold)) void probe_free(PyMemAllocatorDomain domain, const void *block) {
+    follow_tracer();
+    if (block != NULL) {
+        gi_probe_free(block, domain);
+    }
+}
+
+/* A resized block goes, before another thread can have it, and comes; of size 0 if it could not be resized. */
+static __attribute__((noinline, cold)) void *probe_realloc(const PyMemAllocatorEx *allocator,
+                                                           PyMemAllocatorDomain domain, void *block, size_t size) {
+    probe_free(domain, block);
+    void *resized = allocator->realloc(allocator->ctx, block, size);
+    probe_malloc(domain, resized != NULL ? resized : block, resized != NULL ? size : 0);
+    return resized;
+}
+
 /* --- calls ------------------------------------------------------------------------------------ */
 
 /* Who serves the call; what that one asks of it is noted. */
@@ -160,6 +206,9 @@ void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size, const void *cal
         return NULL;
     }
     const PyMemAllocatorEx *allocator = serve(domain, caller);
+    if (is_probed()) {
+        return probe_malloc(domain, allocator->malloc(allocator->ctx, size), size);
+    }
     return allocator->malloc(allocator->ctx, size);
 }
 
@@ -168,6 +217,9 @@ void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size, c
         return NULL;
     }
     const PyMemAllocatorEx *allocator = serve(domain, caller);
+    if (is_probed()) {
+        return probe_malloc(domain, allocator->calloc(allocator->ctx, count, size), count * size);
+    }
     return allocator->calloc(allocator->ctx, count, size);
 }
 
@@ -176,11 +228,17 @@ void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size, c
         return NULL;
     }
     const PyMemAllocatorEx *allocator = serve(domain, caller);
+    if (is_probed()) {
+        return probe_realloc(allocator, domain, block, size);
+    }
     return allocator->realloc(allocator->ctx, block, size);
 }
 
 void gi_domain_free(PyMemAllocatorDomain domain, void *block, const void *caller) {
     const PyMemAllocatorEx *allocator = serve(domain, caller);
+    if (is_probed()) {
+        probe_free(domain, block);
+    }
     allocator->free(allocator->ctx, block);
 }
 
@@ -219,17 +277,18 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
     return defaults->fast && gi_load_relaxed(&serving[domain]) == NULL; /* relaxed: under domain_mutex */
 }
 
-/* The fast path of a domain is open while it has its plain default allocator and the library is ready; that of its
-   large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
-   asked about. */
+/* The fast path of a domain is open while it has its plain default allocator, the library is ready, and no tracer
+   looks; that of its large blocks, which are the raw domain's, if that has its default allocator too, and no other lock
+   than ours is to be asked about. */
 static void set_open_locked(void) {
     bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !gi_load_relaxed(&lock_is_theirs);
+    bool open = ready && !gi_load_relaxed(&probed); /* relaxed: under domain_mutex */
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
         PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
         gi_object_close(kind);
-        if (ready && is_default_locked(domain)) {
+        if (open && is_default_locked(domain)) {
             gi_object_open(kind, large);
-        } else if (ready && defaults == &gi_domain_hardened_defaults &&
+        } else if (open && defaults == &gi_domain_hardened_defaults &&
                    gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
             gi_object_open_hardened(kind);
         }
@@ -297,7 +356,9 @@ void gi_domain_use(const gi_domain_defaults *others) {
 void gi_domain_ready(void) {
     gi_mutex_lock(&domain_mutex);
     ready = true;
-    gi_object_ready();
+    if (!gi_tool_sees_blocks()) { /* kinds have no fast path either */
+        gi_object_ready();
+    }
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }

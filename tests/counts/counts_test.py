@@ -47,7 +47,7 @@ PEAK_MARGIN = 1.05
 # What fast paths read, and how many bytes of it (None: all); and what is written once, or a few times at most.
 READ_BY_ALL = dict.fromkeys(("gi_limits", "gi_open_limits", "gi_address_base", "gi_kinds"))
 READ_BY_ALL["gi_os_reserved"] = 48
-WRITTEN_ONCE = {"gi_address_outside", "windows", "count"}
+WRITTEN_ONCE = {"gi_address_outside", "windows", "count", "gi_tool_now"}
 MODES = {"gil mode": "1", "GIL-free mode": "0"}
 CONTENDERS = ("gilloc-gil", "gilloc-free")
 INDEXED_STORE = r"^mov\S*\s+%\w+,-?(0x[0-9a-f]+)?\(%\w+,%"
