@@ -3,10 +3,11 @@
  * probes.h [L5] - static probes for tracers (USDT) on blocks: `gilloc` for each one, `otel_memory` for sampled ones.
  *
  *   gilloc:alloc(block, size, domain), gilloc:free(block, domain) have a *semaphore*: a word that a tracer counts up as
- *   it attaches.  Nothing tells the library of that; it looks at the word in each call that leaves the fast path, and
- *   then closes the fast paths, so that all calls come by (domain.c).  When the word is 0 again, the next call opens
- *   them.  So a tracer sees all blocks of raw from the moment at which it attaches, those of mem and object from the
- *   first time on that a thread needs more blocks; kinds that were made are not seen.
+ *   it attaches.  Nothing tells the library of that; it looks at the word in each call that allocates and leaves the
+ *   fast path.  Then words that tell the tracer come before all others (domain.c), as a watcher's do, so that the fast
+ *   paths are closed and all calls come by.  When the word is 0 again, the next call takes them away.  So a tracer sees
+ *   all blocks of raw from the moment at which it attaches, those of mem and object from the first time on that a
+ *   thread needs more blocks; kinds that were made are not seen.
  *
  *   otel_memory:alloc(block, size, weight), otel_memory:free(block) are what OpenTelemetry's profiler for heaps reads:
  *   the sampler fires them, for the blocks that it has chosen, each of which stands for `weight` bytes.

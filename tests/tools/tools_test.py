@@ -41,7 +41,7 @@ FOUND = {
     },
     "memcheck": {
         "overflow": (AFTER % ("write", 40), ["overflows"], BOTH),
-        "overflow_full": (r"Invalid write of size 1[^@]* 7 bytes after a block of size 56 alloc'd", ["overflows what is full"], BOTH),
+        "overflow_full": (AFTER.replace(" 0", " 7") % ("write", 56), ["overflows what is full"], BOTH),
         "overflow_odd": (AFTER % ("read", 13), ["overflows by a byte"], BOTH),
         "underflow": (r"Invalid read of size 1[^@]* a block of size 40 alloc'd", ["underflows"], BOTH),
         "use_after_free": (INSIDE % ("read", 8), ["reads what is free"], BOTH),
