@@ -318,6 +318,79 @@ static void threads_right(void) {
     gilloc_reclaim();
 }
 
+/* What the lock alone guards. */
+static void counts_right(void) {
+    for (int i = 0; i < ROUNDS; i++) {
+        PyGILState_STATE state = PyGILState_Ensure();
+        if (gilloc_get_mode() == GILLOC_MODE_GIL) {
+            counted++;
+            gilloc_safepoint();
+            counted++;
+        }
+        PyGILState_Release(state);
+    }
+}
+
+static void lock_right(void) { both(counts_right, counts_right); }
+
+/* What a thread has for itself, and who stops the world may use. */
+static atomic_int working;
+
+static void works_right(void) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    while (atomic_load_explicit(&gone, memory_order_relaxed) == 0) {
+        counted++;
+        atomic_fetch_add_explicit(&working, 1, memory_order_relaxed);
+        gilloc_safepoint();
+    }
+    PyGILState_Release(state);
+}
+
+static void stops_right(void) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    for (int i = 0; i < ROUNDS; i++) {
+        int before = atomic_load_explicit(&working, memory_order_relaxed);
+        while (atomic_load_explicit(&working, memory_order_relaxed) == before) {
+            gilloc_safepoint();
+        }
+        gilloc_stop_the_world();
+        counted++;
+        gilloc_start_the_world();
+    }
+    tell(&gone);
+    PyGILState_Release(state);
+}
+
+static void world_right(void) { both(works_right, stops_right); }
+
+/* One makes blocks for another, who frees them: what comes back to the one who makes comes by gilloc alone. */
+enum { HANDED = ROUNDS * 50 };
+static _Atomic(char *) belt[HANDED];
+
+static void makes_right(void) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    for (int i = 0; i < HANDED; i++) {
+        atomic_store_explicit(&belt[i], block_of(SIZE), memory_order_release);
+        gilloc_safepoint();
+    }
+    PyGILState_Release(state);
+}
+
+static void frees_right(void) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    for (int i = 0; i < HANDED; i++) {
+        char *block;
+        while ((block = atomic_load_explicit(&belt[i], memory_order_acquire)) == NULL) {
+            gilloc_safepoint();
+        }
+        block[i % SIZE]++;
+        gilloc_free(domain, block);
+    }
+    PyGILState_Release(state);
+}
+
+static void belt_right(void) { both(makes_right, frees_right); }
+
 /* Readers without a lock of what a writer replaces and retires. */
 static _Atomic(char *) published;
 static atomic_int ends;
@@ -403,6 +476,9 @@ static const struct {
     {"inversion", inversion},
     {"inversion_right", inversion_right},
     {"threads_right", threads_right},
+    {"lock_right", lock_right},
+    {"world_right", world_right},
+    {"belt_right", belt_right},
     {"retire_right", retire_right},
     {"no_grace_period", no_grace_period},
 };

@@ -60,7 +60,7 @@ FOUND = {
 }[TOOL]
 # Errors that are gilloc's own.
 FATAL = {"double_free": "double free", "interior_free": "invalid pointer"}
-RIGHT = ["right", "threads_right", "retire_right", "inversion_right", "holds_right"]
+RIGHT = "right threads_right lock_right world_right belt_right retire_right inversion_right holds_right".split()
 REPORT = re.compile(r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|Invalid |Conditional |bytes in \d+ blocks")
 # The domains and modes in which each program runs.
 SITES = [("mem", GIL), ("kind", FREE)] + [("object", FREE), ("kind", GIL)] * (TOOL != "memcheck")
