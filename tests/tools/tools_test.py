@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """tools_test.py TOOL LIBRARY - the tool finds each bug of bugs.c in a block of gilloc's, and is silent about right use.
 
-TOOL is asan, tsan, memcheck or helgrind; LIBRARY the libgilloc.so.0 that is installed, which knows nothing of the tool before it
-runs: only the program is built with -fsanitize.  A report must be of the right kind and name the line of the bug;
-beside it there may be none.
+TOOL is asan, tsan, memcheck or helgrind; LIBRARY the libgilloc.so.0 that is installed, which knows nothing of the tool
+before it runs: only the program is built with -fsanitize.  A report must be of the right kind and name the line of the
+bug; beside it there may be none.
 """
 import itertools
 import os
@@ -62,8 +62,11 @@ FOUND = {
 }[TOOL]
 # Errors that are gilloc's own.
 FATAL = {"double_free": "double free", "interior_free": "invalid pointer"}
-RIGHT = ["inversion_right"] if TOOL == "helgrind" else "right threads_right lock_right world_right belt_right retire_right inversion_right holds_right".split()
-REPORT = re.compile(r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|Invalid |Conditional |lock order "|bytes in \d+ blocks")
+RIGHT = "right threads_right lock_right world_right belt_right retire_right inversion_right holds_right".split()
+RIGHT = RIGHT if TOOL != "helgrind" else ["inversion_right"]  # it reports atomic operations
+REPORT = re.compile(
+    r"ERROR: AddressSanitizer|WARNING: ThreadSanitizer|Invalid |Conditional |lock order \"|bytes in \d+ blocks"
+)
 # The domains and modes in which each program runs.
 SITES = [("mem", GIL), ("kind", FREE)] + [("object", FREE), ("kind", GIL)] * (TOOL in SANITIZERS)
 
