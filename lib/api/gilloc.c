@@ -14,6 +14,7 @@
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/debug_hooks.h"
 #include "lib/domain/domain.h"
+#include "lib/domain/watched.h"
 #include "lib/os/raw_alloc.h"
 
 /* --- arguments -------------------------------------------------------------------------------- */
@@ -187,9 +188,13 @@ static int visit_pool(gi_pool *pool, uint32_t word, void *arg) {
     int result = 0;
     for (size_t index = 0; index < pool->carved && result == 0; index++) {
         if ((is_free[index / 64] >> index % 64 & 1u) == 0) {
-            size_t block_size = size - gi_kinds[work->kind].tail;
-            void *block = gi_debug_visit(pool->memory + index * size, &block_size);
-            result = work->visit(block, block_size, work->arg);
+            size_t length = size - gi_kinds[work->kind].tail;
+            void *block = pool->memory + index * size;
+            if (gi_tool_sees_blocks()) {
+                block = gi_watched_block(block, &length);
+            }
+            block = gi_debug_visit(block, &length);
+            result = work->visit(block, length, work->arg);
         }
     }
     return result;
@@ -233,7 +238,10 @@ void *gilloc_malloc(PyMemAllocatorDomain domain, size_t size) {
     if (gi_domain_is_known(domain)) {
         return gi_domain_malloc(domain, size, GI_CALLER);
     }
-    return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_malloc_kind(kind, size);
+    if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
+        return NULL;
+    }
+    return gi_tool_sees_blocks() ? gi_watched_malloc(kind, size) : gi_object_malloc_kind(kind, size);
 }
 
 void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
@@ -242,7 +250,10 @@ void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
         return gi_domain_calloc(domain, count, size, GI_CALLER);
     }
     bool overflow = size != 0 && count > (size_t)PY_SSIZE_T_MAX / size;
-    return gi_unlikely(overflow) ? NULL : gi_object_calloc_kind(kind, count, size);
+    if (gi_unlikely(overflow)) {
+        return NULL;
+    }
+    return gi_tool_sees_blocks() ? gi_watched_calloc(kind, count, size) : gi_object_calloc_kind(kind, count, size);
 }
 
 void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
@@ -250,13 +261,18 @@ void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
     if (gi_domain_is_known(domain)) {
         return gi_domain_realloc(domain, block, size, GI_CALLER);
     }
-    return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_realloc_slow(kind, block, size);
+    if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
+        return NULL;
+    }
+    return gi_tool_sees_blocks() ? gi_watched_realloc(kind, block, size) : gi_object_realloc_slow(kind, block, size);
 }
 
 void gilloc_free(PyMemAllocatorDomain domain, void *block) {
     unsigned kind = kind_of(domain, "gilloc_free");
     if (gi_domain_is_known(domain)) {
         gi_domain_free(domain, block, GI_CALLER);
+    } else if (gi_tool_sees_blocks()) {
+        gi_watched_free(kind, block);
     } else {
         gi_object_free_kind(kind, block);
     }
@@ -273,7 +289,8 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
     if (domain == PYMEM_DOMAIN_RAW) {
         return gi_raw_usable_size((void *)block);
     }
-    return gi_object_usable_size(kind, block, "gilloc_usable_size");
+    return gi_tool_sees_blocks() ? gi_watched_usable_size(kind, block, "gilloc_usable_size")
+                                 : gi_object_usable_size(kind, block, "gilloc_usable_size");
 }
 
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
@@ -281,6 +298,8 @@ void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
         gi_debug_check_size(domain, block, size, "gilloc_free_sized");
         gi_domain_free(domain, block, GI_CALLER);
+    } else if (gi_tool_sees_blocks()) {
+        gi_watched_free_sized(kind, block, size, "gilloc_free_sized");
     } else {
         gi_object_free_sized(kind, block, size, "gilloc_free_sized");
     }

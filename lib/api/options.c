@@ -56,6 +56,9 @@ static const gi_option_row options[GI_OPTIONS] = {
                                 "made, and at exit; nothing while the system's allocator serves mem and object"},
     [GI_OPTION_STATS] = {"GILLOC_STATS", NULL, "text json", GI_STATS_NONE, false, "text, json; not set",
                          "writes all statistics to stderr at exit, as gilloc_print_stats()"},
+    [GI_OPTION_WATCH] = {"GILLOC_WATCH", NULL, "0 1", 1, false, "1 (default), 0",
+                         "under Valgrind's memcheck, and in a program built with AddressSanitizer or ThreadSanitizer, "
+                         "tell the tool of each block (tools.md); 0: as if there were no tool"},
 };
 
 static uint64_t values[GI_OPTIONS];

@@ -24,6 +24,7 @@ typedef enum gi_option_id {
     GI_OPTION_QUARANTINE,    /* bytes */
     GI_OPTION_MALLOC_STATS,  /* text: set or not */
     GI_OPTION_STATS,         /* gi_option_stats */
+    GI_OPTION_WATCH,         /* 0: no tool is told */
     GI_OPTIONS
 } gi_option_id;
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "concurrency/rcu.h"
+#include "concurrency/tool.h"
 #include "lib/api/options.h"
 #include "lib/arena/address_map.h"
 #include "lib/arena/arena.h"
@@ -25,6 +26,7 @@
 #include "lib/domain/domain.h"
 #include "lib/domain/ledger.h"
 #include "lib/domain/quarantine.h"
+#include "lib/domain/watched.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
@@ -73,6 +75,20 @@ static void serve_as_asked(void) {
     }
 }
 
+/* If a tool watches, it is told from here on. */
+static void find_tool(void) {
+    gi_tool_now = gi_option(GI_OPTION_WATCH) != 0 && !gi_hardened.on ? gi_tool_find() : GI_TOOL_NONE;
+    if (gi_tool_sees_blocks()) {
+        const gi_reservation *reservation = gi_os_reservation();
+        gi_kind_watch();
+        gi_domain_use(&gi_watched_defaults);
+        gi_tool_roots(reservation->slots, reservation->slot_count << GI_ARENA_SHIFT, true);
+    }
+    if (gi_tool_sees_locks()) {
+        gi_gil_watch(&main_registry()->gil);
+    }
+}
+
 static void thread_ends(void *unused);
 
 void gi_runtime_ready_slow(void) {
@@ -85,6 +101,7 @@ void gi_runtime_ready_slow(void) {
     gi_mutex_lock(&runtime_mutex);
     if (gi_load_relaxed(&gi_runtime_is_ready) == 0) { /* relaxed: under runtime_mutex */
         read_options();
+        find_tool();
         gi_registry_list(main_registry());
         if (pthread_key_create(&ends_key, thread_ends) != 0) {
             gi_fatal("first use", "no thread-specific key is left" GI_DO("call it before other libraries use them up"));
@@ -113,7 +130,7 @@ static void free_retired(const uintptr_t *words, uint32_t count) {
             __builtin_prefetch((const void *)words[i + PREFETCH_WORDS], 1);
         }
         if (domain >= GI_DOMAINS) {
-            gi_object_free_kind(domain - 1, block);
+            (gi_tool_sees_blocks() ? gi_watched_free : gi_object_free_kind)(domain - 1, block);
         } else if (domain == PYMEM_DOMAIN_RAW || !gi_object_free_fast(domain - 1, &gi_limits[domain - 1], block)) {
             gi_domain_free((PyMemAllocatorDomain)domain, block, NULL);
         }
@@ -636,6 +653,9 @@ static PyInterpreterState *interpreter_new_locked(void) {
     }
     made->group = group;
     gi_registry_init(&made->registry);
+    if (gi_tool_sees_locks()) {
+        gi_gil_watch(&made->registry.gil);
+    }
     gi_registry_list(&made->registry);
     return made;
 }

@@ -6,6 +6,7 @@
 #include "lib/arena/pool.h"
 
 #include "concurrency/check.h"
+#include "concurrency/tool.h"
 #include "lib/arena/kind.h"
 
 /* How much is carved at a time: little enough that a class which is used once touches half a page, enough that the
@@ -88,6 +89,15 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh) {
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
 
+/* All is hidden but the words by which free blocks are linked. */
+static void watch(gi_pool *pool) {
+    size_t size = gi_class_size(pool->size_class);
+    gi_tool_hide(pool->memory, GI_POOL_SIZE);
+    for (unsigned i = 0; i < pool->capacity; i++) {
+        gi_tool_own(pool->memory + i * size, sizeof(gi_link));
+    }
+}
+
 void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) {
     pool->free = NULL;
     pool->next = pool->prev = NULL;
@@ -99,4 +109,7 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->link_offset = gi_kinds[kind].link_offset;
     pool->full = false;
     pool->zero = zero;
+    if (gi_tool_sees_blocks()) {
+        watch(pool);
+    }
 }

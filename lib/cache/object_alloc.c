@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "concurrency/check.h"
+#include "concurrency/tool.h"
 #include "lib/arena/kind.h"
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
@@ -111,10 +112,14 @@ static __attribute__((cold)) void expect_mapped(unsigned kind, const void *block
     }
 }
 
+/* What stands in a slot before its block: nothing, but where a tool watches. */
+static inline size_t header(void) { return gi_tool_sees_blocks() ? GI_WATCHED_HEADER : 0; }
+
 /* In a pool, but not at the start of a block. */
 static __attribute__((cold, noreturn)) void die_inside(unsigned kind, const void *block, uint32_t word,
                                                        const char *function) {
-    size_t size = gi_class_size(gi_word_class(word)), offset = ((uintptr_t)block & (GI_POOL_SIZE - 1)) % size;
+    size_t size = gi_class_size(gi_word_class(word)),
+           offset = (((uintptr_t)block - header()) & (GI_POOL_SIZE - 1)) % size;
     char what[80];
     snprintf(what, sizeof(what), "%zu bytes behind the start of a block of %zu bytes", offset, size);
     die_invalid(kind, block, what, function);
@@ -136,9 +141,7 @@ gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function,
 
 /* --- looking at a block ----------------------------------------------------------------------- */
 
-/* The page word of a block of the kind, or GI_WORD_NO_ARENA if it is none of ours (a large one); dies if it is neither.
-   */
-static uint32_t word_of_block(unsigned kind, const void *block, const char *function) {
+uint32_t gi_object_word(unsigned kind, const void *block, const char *function) {
     const gi_page_word *address = gi_address_word(block);
     if (address == NULL) {
         if (gi_unlikely(!gi_object_may_be_mapped(block) && block != NULL)) {
@@ -158,7 +161,7 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
     if (gi_unlikely(gi_word_kind(word) != kind)) {
         die_wrong_domain(kind, gi_word_kind(word), block, function);
     }
-    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[gi_word_class(word)], (uintptr_t)block))) {
+    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[gi_word_class(word)], (uintptr_t)block - header()))) {
         die_inside(kind, block, word, function);
     }
     return word;
@@ -308,10 +311,9 @@ static bool is_foreign(const gi_thread_cache *cache, uint32_t word) {
     return gi_heap_of_number(gi_word_heap(word))->group != cache->own.group;
 }
 
-/* Frees a block of ours, whose word is `word`. */
-static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint32_t word, const char *function) {
+void gi_object_give(gi_thread_cache *cache, unsigned kind, void *block, gi_link *link, uint32_t word,
+                    const char *function) {
     uint32_t number = gi_word_heap(word);
-    gi_link *link = link_of(kind, block);
     if (gi_unlikely(gi_hardened.on)) {
         gi_hardened_free(kind, gi_word_class(word), block, function);
     }
@@ -325,6 +327,10 @@ static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint3
     }
 }
 
+static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint32_t word, const char *function) {
+    gi_object_give(cache, kind, block, link_of(kind, block), word, function);
+}
+
 static void free_large(gi_thread_cache *cache, void *block) {
     if (block != NULL) {
         gi_counter_add(&cache->large_freed, 1);
@@ -335,7 +341,7 @@ static void free_large(gi_thread_cache *cache, void *block) {
 void gi_object_free_slow(unsigned kind, void *block) {
     const char *function = gi_calls[kind].free;
     gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     if (word == GI_WORD_NO_ARENA) {
         free_large(cache, block);
         return;
@@ -343,19 +349,23 @@ void gi_object_free_slow(unsigned kind, void *block) {
     free_small(cache, kind, block, word, function);
 }
 
+void gi_object_die_size(unsigned kind, const void *block, size_t usable, size_t size, const char *function) {
+    gi_fatal(function,
+             "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
+                 GI_FACT("size    ", "%zu bytes") GI_DO("pass the size that the block was requested with"),
+             gi_kinds[kind].name, block, usable, size);
+}
+
 void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *function) {
     gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
     if (block == NULL) {
         return;
     }
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     size_t usable = usable_size(kind, word, block);
     bool right = word != GI_WORD_NO_ARENA ? stays(kind, size, word) : size <= usable || usable == 0;
     if (gi_unlikely(!right)) {
-        gi_fatal(function,
-                 "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
-                     GI_FACT("size    ", "%zu bytes") GI_DO("pass the size that the block was requested with"),
-                 gi_kinds[kind].name, block, usable, size);
+        gi_object_die_size(kind, block, usable, size, function);
     }
     if (word == GI_WORD_NO_ARENA) {
         free_large(cache, block);
@@ -378,7 +388,7 @@ void gi_object_retire(unsigned kind, void *block, size_t counted) {
     }
     size_t bytes = counted;
     if (counted == 0) {
-        uint32_t word = word_of_block(kind, block, function);
+        uint32_t word = gi_object_word(kind, block, function);
         if (gi_unlikely(word != GI_WORD_NO_ARENA && is_foreign(cache, word))) {
             die_foreign(kind, block, function);
         }
@@ -401,7 +411,7 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
     if (block == NULL) {
         return 0;
     }
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     expect_live(kind, word, block, function);
     return usable_size(kind, word, block);
 }
@@ -516,7 +526,7 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
         void *made = served <= GI_SMALL_MAX ? small_slow(cache, kind, served, function) : NULL;
         return made != NULL ? made : large(cache, size);
     }
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     if (word == GI_WORD_NO_ARENA) {
         return gi_object_up.raw_realloc(block, size);
     }

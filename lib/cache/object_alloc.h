@@ -66,6 +66,16 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
 /* Frees a block that was requested with `size` bytes; dies if its class is another. */
 void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *function);
 
+/* Parts of the calls, for lib/domain/watched.c.  The page word of a block of the kind, or GI_WORD_NO_ARENA if it is
+   none of ours (a large one); dies if it is neither. */
+uint32_t gi_object_word(unsigned kind, const void *block, const char *function);
+/* Frees a block of ours, with its link and the page's word. */
+void gi_object_give(gi_thread_cache *cache, unsigned kind, void *block, gi_link *link, uint32_t word,
+                    const char *function);
+/* The size passed is not that of the block. */
+_Noreturn void gi_object_die_size(unsigned kind, const void *block, size_t usable, size_t size, const char *function)
+    __attribute__((cold));
+
 /* Blocks whose size is not known count as much as a sixteenth of the default limit. */
 #define GI_UNKNOWN_BYTES ((size_t)64 << 10)
 

@@ -9,6 +9,7 @@
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
+#include "concurrency/tool.h"
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/debug_report.h"
 #include "lib/domain/domain.h"
@@ -408,9 +409,10 @@ static place find_place(const void *address) {
         const gi_pool *pool = gi_address_pool(address);
         size_t size = gi_class_size(gi_word_class(value)), offset = (size_t)((const char *)address - pool->memory);
         found.in_pool = true;
-        found.size = size;
-        found.start = pool->memory + offset / size * size;
-        found.at_start = offset % size == 0 && offset / size < pool->carved;
+        size_t header = gi_tool_sees_blocks() ? GI_WATCHED_HEADER : 0;
+        found.size = size - header - (header != 0 ? GI_WATCHED_SLACK : 0);
+        found.start = pool->memory + offset / size * size + header;
+        found.at_start = offset % size == header && offset / size < pool->carved;
     }
     return found;
 }
