@@ -410,7 +410,7 @@ static place find_place(const void *address) {
         size_t size = gi_class_size(gi_word_class(value)), offset = (size_t)((const char *)address - pool->memory);
         found.in_pool = true;
         size_t header = gi_tool_sees_blocks() ? GI_WATCHED_HEADER : 0;
-        found.size = size - header - (header != 0 ? GI_WATCHED_SLACK : 0);
+        found.size = size - header - (header != 0 ? GI_WATCHED_SLACK : gi_kinds[gi_word_kind(value)].tail);
         found.start = pool->memory + offset / size * size + header;
         found.at_start = offset % size == header && offset / size < pool->carved;
     }
