@@ -17,8 +17,10 @@
 /* Address space only: 64 GiB of arenas.  Hostile builds have small pages, so more of them a byte. */
 #ifdef GI_HOSTILE
 #define RESERVE (1ull << 30)
+#define RETIRE_LIMIT 512
 #else
 #define RESERVE (64ull << 30)
+#define RETIRE_LIMIT (1u << 20)
 #endif
 
 typedef struct gi_option_row {
@@ -44,7 +46,7 @@ static const gi_option_row options[GI_OPTIONS] = {
                            "address space to reserve for arenas; it uses no memory. 0: none, arenas are mapped one by "
                            "one. What the system refuses is halved until it fits; of a limit on address space "
                            "(RLIMIT_AS) at most a quarter is taken"},
-    [GI_OPTION_RETIRE_LIMIT] = {"GILLOC_RETIRE_LIMIT", "bytes", NULL, 1u << 20, false, "bytes; 1048576",
+    [GI_OPTION_RETIRE_LIMIT] = {"GILLOC_RETIRE_LIMIT", "bytes", NULL, RETIRE_LIMIT, false, "bytes; 1048576",
                                 "as gilloc_set_retire_limit()"},
     [GI_OPTION_STOP_DEADLINE] = {"GILLOC_STOP_DEADLINE", "microseconds", NULL, 0, false, "microseconds; 0",
                                  "as gilloc_set_stop_deadline()"},
