@@ -68,7 +68,7 @@ class Install(unittest.TestCase):
 
     def test_files(self):
         found = {str(path.relative_to(self.prefix)) for path in self.prefix.rglob("*") if not path.is_dir()}
-        headers = {"include/gilloc/" + name for name in ("gilloc.h", "pymem.h", "pystate.h")}
+        headers = {"include/gilloc/" + name for name in ("gilloc.h", "pymem.h", "pystate.h", "trace.h")}
         gdb = {"share/gdb/auto-load%s/lib/libgilloc.so.0-gdb.py" % self.prefix}
         libraries = {"lib/libgilloc.so", "lib/libgilloc.so.0", "lib/libgilloc.a", "lib/pkgconfig/gilloc.pc"}
         self.assertEqual(found, headers | libraries | gdb)
@@ -96,7 +96,7 @@ class Install(unittest.TestCase):
         self.assertNotIn("libgilloc", run("readelf", "-d", program).stdout)
 
     def test_each_header_alone(self):
-        for header in ("gilloc.h", "pymem.h", "pystate.h"):
+        for header in ("gilloc.h", "pymem.h", "pystate.h", "trace.h"):
             for language, compiler in COMPILERS.items():
                 if language == "c++" and missing("c++"):
                     continue
@@ -121,7 +121,8 @@ class Install(unittest.TestCase):
         self.assertNotIn("TEXTREL", tags)
         self.assertIn("STATIC_TLS", tags)  # initial-exec: one instruction to the thread's cache
         for needed in re.findall(r"NEEDED.*\[(.*)\]", tags):
-            self.assertRegex(needed, r"^(liburcu-(qsbr|common)|libjansson|libc|libm|ld-linux.*)\.so\.\d+$")
+            ours = "liburcu-(qsbr|common)|libjansson|libunwind|libz"
+            self.assertRegex(needed, r"^(%s|libc|libm|ld-linux.*)\.so\.\d+$" % ours)
 
     def test_its_own_calls_stay_inside(self):
         relocations = run("readelf", "-rW", str(self.prefix / "lib/libgilloc.so.0")).stdout
