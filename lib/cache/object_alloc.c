@@ -480,7 +480,7 @@ void *gi_object_malloc_hardened(unsigned kind, size_t size) {
     void *block = gi_object_malloc_hardened_fast(kind, size);
     if (gi_unlikely(block == NULL) && size <= GI_SMALL_MAX - GI_HARDENED_TAIL) {
         gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size + GI_HARDENED_TAIL);
-        if (bin->alloc == NULL && bin->free != NULL) {
+        if (bin->alloc == NULL && bin->free != NULL && gi_hardened_may_reuse(bin)) {
             gi_hardened_swap(bin, kind, gi_size_class(size + GI_HARDENED_TAIL));
             block = gi_object_malloc_hardened_fast(kind, size);
         }
