@@ -133,46 +133,39 @@ static void refused_requests_are_errors_of_lua(void) {
     PyGILState_Release(was);
 }
 
-/* Lua relies on it.  Where no memory is left at all, and where a hook refuses. */
-static void making_a_block_smaller_never_fails(void) {
+/* Lua relies on it.  The block stays, and its size is what Lua says it is. */
+static void no_memory_for_a_smaller_block(void) {
     static struct arena_source arenas;
-    struct refuse raw, object;
+    struct refuse raw;
     PyGILState_STATE was = PyGILState_Ensure();
-    EXPECT(gilloc_lua_alloc(NULL, NULL, LUA_TTABLE, 16) != NULL); /* there is one arena, and no other one to come */
+    size_t size = SMALL_LIMIT;
+    char *block = gilloc_lua_alloc(NULL, NULL, LUA_TTABLE, size);
+    EXPECT(block != NULL); /* there is one arena, and no other one to come */
     arena_source_init(&arenas);
     arenas.fail_from = 1;
     arena_source_install(&arenas);
     refuse_install(&raw, PYMEM_DOMAIN_RAW);
-    refuse_install(&object, PYMEM_DOMAIN_OBJ);
     refuse_set(&raw, 1, 1);
-    /* All that is left: no smaller block is to be had then. */
-    enum { SIZE = 512 };
-    char *large = NULL;
-    for (;;) {
-        char *next = gilloc_lua_alloc(NULL, NULL, LUA_TTABLE, SIZE - TAIL);
-        if (next == NULL) {
-            break;
-        }
-        *(char **)(void *)next = large;
-        large = next;
-    }
-    EXPECT(large != NULL);
     while (gilloc_lua_alloc(NULL, NULL, LUA_TTABLE, 16) != NULL) {
     }
-    /* The domain itself: the block stays, and its size is what Lua says it is. */
-    char *next = *(char **)(void *)large;
-    EXPECT(gilloc_lua_alloc(NULL, large, SIZE - TAIL, 16) == large);
-    gilloc_lua_alloc(NULL, large, 16, 0);
-    large = next;
-    /* A hook refuses, and the same. */
-    next = *(char **)(void *)large;
-    refuse_set(&object, 1, 1);
-    EXPECT(gilloc_lua_alloc(NULL, large, SIZE - TAIL, 100) == large);
-    EXPECT(gilloc_lua_alloc(NULL, large, 100, 100) == large);
-    EXPECT(gilloc_lua_alloc(NULL, large, 100, 200) == NULL);
-    gilloc_lua_alloc(NULL, large, 100, 0);
-    refuse_remove(&object);
+    EXPECT(gilloc_lua_alloc(NULL, block, size, 16) == block);
+    gilloc_lua_alloc(NULL, block, 16, 0);
     refuse_remove(&raw);
+    PyGILState_Release(was);
+}
+
+static void a_hook_refuses_a_smaller_block(void) {
+    struct refuse refuse;
+    PyGILState_STATE was = PyGILState_Ensure();
+    char *block = gilloc_lua_alloc(NULL, NULL, LUA_TTABLE, 500);
+    refuse_install(&refuse, PYMEM_DOMAIN_OBJ);
+    refuse_set(&refuse, 1, 1);
+    EXPECT(gilloc_lua_alloc(NULL, block, 500, 100) == block);
+    EXPECT(gilloc_lua_alloc(NULL, block, 100, 100) == block);
+    EXPECT(gilloc_lua_alloc(NULL, block, 100, 200) == NULL);
+    refuse_remove(&refuse);
+    gilloc_lua_alloc(NULL, block, 100, 0);
+    memory_expect_all_back();
     PyGILState_Release(was);
 }
 
@@ -257,11 +250,9 @@ static struct death_case deaths[] = {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_BOTH_MODES(it_runs_and_every_block_comes_back),
-        IN_GIL_MODE(calls_are_those_of_the_object_domain),
-        IN_GIL_MODE(refused_requests_are_errors_of_lua),
-        IN_GIL_MODE(making_a_block_smaller_never_fails),
-        IN_BOTH_MODES(states_on_many_threads),
+        IN_BOTH_MODES(it_runs_and_every_block_comes_back), IN_GIL_MODE(calls_are_those_of_the_object_domain),
+        IN_GIL_MODE(refused_requests_are_errors_of_lua),   IN_GIL_MODE(no_memory_for_a_smaller_block),
+        IN_GIL_MODE(a_hook_refuses_a_smaller_block),       IN_BOTH_MODES(states_on_many_threads),
         IN_BOTH_MODES(a_state_goes_from_thread_to_thread),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
