@@ -23,12 +23,6 @@ struct job {
     bool on_gilloc;
 };
 
-static void at_a_step(lua_State *lua, lua_Debug *record) {
-    (void)lua;
-    (void)record;
-    gilloc_safepoint();
-}
-
 static int pass(const struct job *job) {
     char path[100];
     snprintf(path, sizeof(path), "stress/runtimes/programs/%s.lua", programs[job->program]);
@@ -37,9 +31,6 @@ static int pass(const struct job *job) {
         return -1;
     }
     luaL_openlibs(lua);
-    if (job->on_gilloc) {
-        lua_sethook(lua, at_a_step, LUA_MASKCOUNT, 10000);
-    }
     int status = 0;
     if (luaL_dofile(lua, path) != LUA_OK) {
         fprintf(stderr, "%s\n", lua_tostring(lua, -1));
@@ -54,9 +45,13 @@ static int pass(const struct job *job) {
 }
 
 static int run_job(void *arg) {
+    const struct job *job = arg;
     int status = 0;
     for (int i = 0; i < PASSES; i++) {
-        status |= pass(arg);
+        status |= pass(job);
+        if (job->on_gilloc) {
+            gilloc_safepoint();
+        }
     }
     return status;
 }
