@@ -2,9 +2,9 @@
 /*
  * lua.c [L7] - Lua's allocator.  Contract: gilloc/lua.h.
  *
- *   Lua says with which size it allocated each block, and takes it that a block can always be made smaller.  Where the
- *   domain refuses that (hooks may), the block stays as it is: from then on Lua's sizes are not those of all blocks, and
- *   none is checked any more.
+ *   Lua says with which size it allocated each block, and takes it that a block can always be made smaller.  Where a
+ *   hook of the domain refuses that, the block stays as it is: from then on Lua's sizes are not those of all blocks,
+ *   and none is checked any more.
  *   Owner   none.  No locks.  The object domain's rules: the caller is attached.
  */
 #include <gilloc/gilloc.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sqlite_test.c - SQLite runs on gilloc: what queries give, every block comes back, memory that is refused, threads that
- *   are attached and threads that are not.
+ * sqlite_test.c - SQLite runs on gilloc: what queries give, every block comes back, memory that is refused, threads
+ *   that are attached and threads that are not.
  */
 #include <gilloc/sqlite.h>
 #include <limits.h>

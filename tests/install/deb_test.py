@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """deb_test.py RUNTIME.deb DEVELOPMENT.deb DEB LIBRARY ARCHIVE - the packages that `bazel build //:deb` makes.
 
-dpkg installs both into a root of their own, beside what they depend on, as far as dpkg's database goes (the entries of this
-system).  A program compiles with what is there, and runs; then dpkg purges both, and nothing is left.  The same inputs
-make the same packages.
+dpkg installs both into a root of their own, beside what they depend on, as far as dpkg's database goes (the entries of
+this system).  A program compiles with what is there, and runs; then dpkg purges both, and nothing is left.  The same
+inputs make the same packages.
 """
 import os
 import pathlib

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """deb.py LIBRARY ARCHIVE RUNTIME.deb DEVELOPMENT.deb - makes Debian's packages libgilloc0 and libgilloc-dev.
 
-What they hold is what tools/install.py installs under /usr.  Debian's own tools do the rest: dpkg-shlibdeps says what the
-library depends on, dpkg-gensymbols which symbols it has, dpkg-deb packs.  Run in the root of the tree, as `bazel build
-//:deb` does; equal inputs make equal packages: all times are that of tools/deb/changelog.
+What they hold is what tools/install.py installs under /usr.  Debian's own tools do the rest: dpkg-shlibdeps says what
+the library depends on, dpkg-gensymbols which symbols it has, dpkg-deb packs.  Run in the root of the tree, as
+`bazel build //:deb` does; equal inputs make equal packages: all times are that of tools/deb/changelog.txt.
 """
 import gzip
 import hashlib
@@ -62,7 +62,7 @@ def copyright_text():
 
 
 def install(folder, library, archive, libdir):
-    """What tools/install.py leaves, in `folder`/stage; it is run in a tree that has the two libraries at their places."""
+    """What tools/install.py leaves, in `folder`/stage: it is run in a tree with the two libraries at their places."""
     tree = folder / "tree"
     shutil.copytree("lib/include", tree / "lib/include")
     shutil.copytree("tools", tree / "tools")
@@ -108,11 +108,11 @@ def pack(folder, name, fields, epoch, output):
 def main():
     library, archive, runtime_deb, development_deb = (os.path.abspath(argument) for argument in sys.argv[1:])
     os.umask(0o022)
-    changelog = pathlib.Path("tools/deb/changelog").read_text()
+    changelog = pathlib.Path("tools/deb/changelog.txt").read_text()
     version = re.match(r"gilloc \((\S+)\)", changelog).group(1)
     upstream = re.search(r'version = "([^"]+)"', pathlib.Path("MODULE.bazel").read_text()).group(1)
     if version.rpartition("-")[0] != upstream:
-        sys.exit("deb: tools/deb/changelog is of %s, MODULE.bazel of %s" % (version, upstream))
+        sys.exit("deb: tools/deb/changelog.txt is of %s, MODULE.bazel of %s" % (version, upstream))
     date = re.search(r"^ -- .*  (.*)$", changelog, re.M).group(1)
     epoch = int(run("date", "--date", date, "+%s"))
     architecture = run("dpkg", "--print-architecture").strip()
