@@ -95,7 +95,7 @@ static void two_pools_have_two_orders(void) {
 static void expect_ends(unsigned kind, size_t size) {
     size_t offset = gi_hardened_offset(kind);
     _Alignas(16) char block[512], copy[512];
-    const char *wrong;
+    const char *wrong = NULL;
     memset(block, 0x5A, sizeof(block));
     gi_hardened_fill(kind, block, size);
     for (size_t i = 0; i < size; i++) {
