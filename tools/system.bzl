@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Libraries of the system, found through pkg-config: `pkg_config_library(name = "x")` makes `@x//:lib`.
+"""Libraries of the system, found through pkg-config: `pkg_config_library(name = "x")` makes `@x//:lib`, and
+`@x//:headers` for who does not link it.
 
 An include directory that the compiler does not search by itself is linked into the
 repository, so that a package under a prefix of its own (PKG_CONFIG_PATH) works as well.
@@ -7,12 +8,18 @@ repository, so that a package under a prefix of its own (PKG_CONFIG_PATH) works 
 
 _BUILD = """# Made by //tools:system.bzl.
 cc_library(
-    name = "lib",
+    name = "headers",
     hdrs = glob({globs}),
     defines = {defines},
     includes = {includes},
+    visibility = ["//visibility:public"],
+)
+
+cc_library(
+    name = "lib",
     linkopts = {linkopts},
     visibility = ["//visibility:public"],
+    deps = [":headers"],
 )
 """
 
@@ -32,7 +39,7 @@ def _pkg_config_library_impl(rctx):
     includes = []
     for flag in flags:
         # The compiler has /usr/include and its multiarch folder (one level deeper) by itself.
-        if flag.startswith("-I") and not flag.startswith("-I/usr/include"):
+        if flag.startswith("-I") and flag != "-I/usr/include" and not flag.endswith("-linux-gnu"):
             folder = "include%d" % len(includes)
             rctx.symlink(flag[2:], folder)
             includes.append(folder)
