@@ -86,14 +86,13 @@ static struct PyModuleDef definition = {
     .m_methods = methods,
 };
 
-/* One gilloc for a process: where one is preloaded, its module is this one.  Which library a function is in is told by
-   where the library lies, since the loader may take the address of the exported function from the one or the other. */
+/* One gilloc for a process: where one is preloaded, its module is this one. */
 PyMODINIT_FUNC PyInit__gilloc(void) {
-    PyObject *(*preloaded)(void) = NULL;
+    PyObject *(*first)(void) = NULL;
     void *found = dlsym(RTLD_DEFAULT, "PyInit__gilloc");
     Dl_info own, other;
-    memcpy(&preloaded, &found, sizeof(found));
-    bool foreign = found != NULL && dladdr(found, &other) != 0 && dladdr(&definition, &own) != 0 &&
-                   other.dli_fbase != own.dli_fbase;
-    return foreign ? preloaded() : PyModule_Create(&definition);
+    memcpy(&first, &found, sizeof(found));
+    bool is_other = found != NULL && dladdr(found, &other) != 0 && dladdr(&definition, &own) != 0 &&
+                    other.dli_fbase != own.dli_fbase;
+    return is_other ? first() : PyModule_Create(&definition);
 }
