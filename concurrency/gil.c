@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "concurrency/probe.h"
+#include "concurrency/tool.h"
+
 /* --- constants -------------------------------------------------------------------------------- */
 
 /* Rule 2.  A hand-over after 1 ms of waiting bounds the wait of a thread beside others that offer the lock (p99 4-8 ms
@@ -250,12 +253,14 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_
     uint64_t interval = gi_load_relaxed(&gil->interval_ns);
     uint64_t late_at = late != NULL ? late->at : UINT64_MAX;
     uint64_t ask_at = self->since + (early && interval > EARLY_TENURE_NS ? EARLY_TENURE_NS : interval);
+    GI_PROBE1(lock_wait_begin, gil);
     int spins = 1; /* now, and once when the holder has been asked: at a safepoint it answers at once */
     bool asked = false;
     for (;;) {
         /* order(lock): acquire; pairs with release in tell_locked(). */
         uint32_t signal = gi_load_acquire(&self->signal);
         if (signal == GRANTED || (signal == COMPETE && compete(gil, self))) {
+            GI_PROBE1(lock_wait_end, gil);
             return;
         }
         if (signal == COMPETE) {
@@ -309,8 +314,14 @@ void gi_gil_outer_release(const gi_gil *gil) {
 
 /* --- take, drop, yield ------------------------------------------------------------------------ */
 
-static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early, const gi_late *late) {
+/* `soon`: for a stopped world.  The stopper, one at a time, takes the locks of all interpreters, each time in the same
+   order but for its own: a tool must not take that for an order of locks. */
+static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bool early, bool soon,
+                                                const gi_late *late) {
     int saved_errno = errno;
+    if (gi_tool_sees_locks()) {
+        gi_tool_lock_begin(gil, soon);
+    }
     struct gi_waiter self = {.asked = asked};
     gi_mutex_lock(&gil->queue);
     /* relaxed: from here on a drop comes to `queue`, or it was before try_take() */
@@ -339,25 +350,54 @@ static __attribute__((noinline)) void take_slow(gi_gil *gil, gi_asked *asked, bo
         wait_turn(gil, &self, early, late);
         waited(gil, self.since);
     }
+    if (gi_tool_sees_locks()) {
+        gi_tool_lock_end(gil, soon);
+    }
     errno = saved_errno;
 }
 
-static void take(gi_gil *gil, gi_asked *asked, bool early, const gi_late *late) {
+static void take(gi_gil *gil, gi_asked *asked, bool early, bool soon, const gi_late *late) {
     if (gi_unlikely(gil->outer.acquire != NULL)) {
         if (!gi_gil_outer_held(gil)) {
             gi_gil_outer_acquire(gil);
         }
     } else if (gi_unlikely(!gi_gil_take_at_once(gil, asked))) {
-        take_slow(gil, asked, early, late);
+        take_slow(gil, asked, early, soon, late);
     }
 }
 
-void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) { take(gil, asked, early, NULL); }
+void gi_gil_take(gi_gil *gil, gi_asked *asked, bool early) { take(gil, asked, early, false, NULL); }
 
-void gi_gil_take_soon(gi_gil *gil, gi_asked *asked, const gi_late *late) { take(gil, asked, true, late); }
+void gi_gil_take_soon(gi_gil *gil, gi_asked *asked, const gi_late *late) { take(gil, asked, true, true, late); }
+
+/* gi_gil_take_at_once() of a lock of which a tool is told. */
+static bool try_take_watched(gi_gil *gil, gi_asked *asked) {
+    uint32_t state = GI_GIL_WATCHED;
+    /* order(lock): acquire; pairs with release in gi_gil_drop_slow(). */
+    if (!gi_cas_acquire(&gil->state, &state, GI_GIL_WATCHED | GI_GIL_HELD)) {
+        return false;
+    }
+    gi_tool_lock_begin(gil, true);
+    gi_tool_lock_end(gil, true);
+    /* order(holder): release; pairs with acquire in ask_holder(). */
+    gi_store_release(&gil->holder, asked);
+    gi_counter_add(&gil->takes, 1);
+    return true;
+}
 
 bool gi_gil_try_take(gi_gil *gil, gi_asked *asked) {
-    return gil->outer.acquire != NULL ? gi_gil_outer_held(gil) : gi_gil_take_at_once(gil, asked);
+    if (gil->outer.acquire != NULL) {
+        return gi_gil_outer_held(gil);
+    }
+    return gi_gil_take_at_once(gil, asked) || (gi_tool_sees_locks() && try_take_watched(gil, asked));
+}
+
+/* The holder tells, before anybody else can take it. */
+static void tell_drop(gi_gil *gil) {
+    if (gi_tool_sees_locks()) {
+        gi_tool_unlock_begin(gil);
+        gi_tool_unlock_end(gil);
+    }
 }
 
 void gi_gil_drop_slow(gi_gil *gil) {
@@ -366,6 +406,7 @@ void gi_gil_drop_slow(gi_gil *gil) {
         return;
     }
     int saved_errno = errno;
+    tell_drop(gil);
     uint64_t now = now_ns();
     uint32_t state = gi_load_relaxed(&gil->state); /* relaxed: a first guess for the compare-and-swap */
     if ((state & GI_GIL_WOKEN) != 0) {
@@ -416,6 +457,7 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
         return;
     }
     hold_ends(gil, now);
+    tell_drop(gil);
     bool visitor = next->list == &gil->early; /* it will be brief: the interrupted thread comes back next */
     list_add(&gil->late, &self, visitor);
     gi_counter_add(&gil->waits, 1);
@@ -424,12 +466,22 @@ void gi_gil_yield(gi_gil *gil, gi_asked *asked) {
     if (wake != NULL) {
         futex_wake(wake);
     }
+    if (gi_tool_sees_locks()) {
+        gi_tool_lock_begin(gil, false);
+    }
     wait_turn(gil, &self, false, NULL);
+    if (gi_tool_sees_locks()) {
+        gi_tool_lock_end(gil, false);
+    }
     waited(gil, now);
     errno = saved_errno;
 }
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
+
+void gi_gil_watch(gi_gil *gil) {
+    gi_fetch_or_relaxed(&gil->state, GI_GIL_WATCHED); /* relaxed: nobody has taken it yet */
+}
 
 void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
     gil->early = gil->late = (gi_waiter_list){NULL, NULL};
@@ -438,7 +490,8 @@ void gi_gil_after_fork_child(gi_gil *gil, gi_asked *asked) {
         ended += gi_load_relaxed(&gil->times.waits[i]); /* relaxed: the child has one thread */
     }
     gi_store_relaxed(&gil->waits, ended);
-    gi_store_relaxed(&gil->state, asked != NULL ? GI_GIL_HELD : 0); /* relaxed: the child has one thread */
+    uint32_t watched = gi_load_relaxed(&gil->state) & GI_GIL_WATCHED;           /* relaxed: the child has one thread */
+    gi_store_relaxed(&gil->state, watched | (asked != NULL ? GI_GIL_HELD : 0)); /* relaxed: as above */
     /* order(holder): release; pairs with acquire in ask_holder(). */
     gi_store_release(&gil->holder, asked);
     gi_store_relaxed(&gil->spinner, NULL);

@@ -5,6 +5,8 @@
  *   state   HELD     somebody holds it
  *           WAITERS  somebody is queued (changed under `queue` only)
  *           WOKEN    a queued waiter has been woken to compete and has not decided yet (changed under `queue` only)
+ *           WATCHED  a tool is told of the lock (concurrency/tool.h), for ever: so each take and drop goes the slow
+ *                    way, where it is told, without an instruction for it on the fast one
  *
  *   The lock may be barged: whoever comes while it is free takes it.  Three rules keep every waiter's wait bounded:
  *     1. A waiter that has waited for the switch interval asks the holder to drop it (a bit in the holder's `asked`
@@ -66,7 +68,7 @@ typedef struct gi_waiter_list {
     struct gi_waiter *first, *last;
 } gi_waiter_list;
 
-enum { GI_GIL_HELD = 1u, GI_GIL_WAITERS = 2u, GI_GIL_WOKEN = 4u }; /* bits of `state` */
+enum { GI_GIL_HELD = 1u, GI_GIL_WAITERS = 2u, GI_GIL_WOKEN = 4u, GI_GIL_WATCHED = 8u }; /* bits of `state` */
 
 /* Waits by their length: bucket i has those of 2^i to 2^(i+1) - 1 ns, the first those below, the last those above. */
 enum { GI_WAIT_BUCKETS = 40 }; /* GILLOC_WAIT_BUCKETS */
@@ -104,6 +106,9 @@ bool gi_gil_outer_held(const gi_gil *gil);
 /* Takes and drops the runtime's own lock, which there is. */
 void gi_gil_outer_acquire(const gi_gil *gil);
 void gi_gil_outer_release(const gi_gil *gil);
+
+/* A tool is told of the lock from now on.  Before the first take. */
+void gi_gil_watch(gi_gil *gil);
 
 /* What a waiter does once, when it has waited until `at`. */
 typedef struct gi_late {

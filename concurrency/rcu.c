@@ -12,16 +12,18 @@
 #include <urcu/urcu-qsbr.h>
 
 #include "concurrency/mutex.h"
+#include "concurrency/probe.h"
+#include "concurrency/tool.h"
 
-#ifdef GI_TSAN
-#include <sanitizer/tsan_interface.h>
 /* What an online thread did happens before the return of a grace period that began after it. */
 static char grace_period_tag;
+#ifdef GI_TSAN
+#include <sanitizer/tsan_interface.h>
 #define told_release() __tsan_release(&grace_period_tag)
 #define told_acquire() __tsan_acquire(&grace_period_tag)
 #else
-#define told_release() ((void)0)
-#define told_acquire() ((void)0)
+#define told_release() gi_tool_release(&grace_period_tag)
+#define told_acquire() gi_tool_acquire(&grace_period_tag)
 #endif
 
 /* A registered thread, in its own thread-local storage. */
@@ -73,6 +75,8 @@ void gi_rcu_offline_slow(void) {
     errno = saved_errno;
 }
 
+void gi_rcu_tell(void) { told_release(); }
+
 void gi_rcu_quiescent(void) {
     told_release();
     urcu_qsbr_quiescent_state();
@@ -80,9 +84,11 @@ void gi_rcu_quiescent(void) {
 
 void gi_rcu_synchronize(void) {
     told_release();
+    GI_PROBE0(grace_period_begin);
     int cancel = gi_no_cancel(); /* liburcu waits by poll() too, under its mutexes */
     urcu_qsbr_synchronize_rcu();
     gi_cancel_again(cancel);
+    GI_PROBE0(grace_period_end);
     told_acquire();
 }
 

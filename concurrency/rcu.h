@@ -35,6 +35,8 @@ static inline void gi_rcu_offline(gi_rcu_reader reader);
 /* The same by liburcu's functions. */
 void gi_rcu_online_slow(void);
 void gi_rcu_offline_slow(void);
+/* Before gi_rcu_offline(), where ThreadSanitizer watches and does not see it (concurrency/tool.h). */
+void gi_rcu_tell(void);
 /* This thread, online, holds no reference that others may retire. */
 void gi_rcu_quiescent(void);
 /* Whether gi_rcu_quiescent() may be left out, since nobody waits for this thread: it announced itself after the last

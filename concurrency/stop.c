@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "concurrency/check.h"
+#include "concurrency/tool.h"
 
 static gi_registry *registries; /* guarded by world.mutex; a listed one's `next` is constant */
 
@@ -142,6 +143,7 @@ static int64_t stop_registry(gi_registry *registry, const gi_thread_state *self)
         if (state != self) {
             /* order(attach): acquire; pairs with release in leave(). */
             uint32_t before = gi_fetch_or_acquire(&state->status, GI_STOP);
+            gi_tool_acquire(state);
             if ((before & awaited) != 0) {
                 count++;
                 gi_fetch_or_relaxed(&state->asked.bits, GI_ASKED_STOP); /* relaxed: a hint */
@@ -227,6 +229,7 @@ bool gi_start(void) {
         return true;
     }
     gi_mutex_lock(&world->mutex);
+    gi_tool_release(world);
     for (gi_registry *registry = registries; registry != NULL; registry = registry->next) {
         gi_mutex_lock(&registry->mutex);
         registry->stopped = false;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "concurrency/check.h"
+#include "concurrency/tool.h"
 
 /* What this operating-system thread knows of itself: liburcu's reader, if it is registered, and the kernel's number. */
 static __thread gi_rcu_reader this_reader __attribute__((tls_model("initial-exec")));
@@ -52,12 +53,24 @@ static bool enter(gi_thread_state *state, uint32_t from, uint32_t to) {
         /* order(attach): acquire; pairs with release in leave(). */
         /* order(world-start): acquire; pairs with release in gi_start(). */
         if (gi_cas_acquire(&state->status, &status, to)) {
+            if (gi_unlikely(gi_tool_now == GI_TOOL_TSAN)) {
+                gi_tool_acquire(state);
+                gi_tool_acquire(&gi_the_world);
+            }
             return true;
         }
         if (status != (from | GI_STOP)) {
             return false;
         }
         gi_world_wait();
+    }
+}
+
+/* ThreadSanitizer is told of what the release in leave() and liburcu do, if it does not see that. */
+static inline void tell_leaving(const gi_thread_state *state) {
+    if (gi_unlikely(gi_tool_now == GI_TOOL_TSAN)) {
+        gi_tool_release(state);
+        gi_rcu_tell();
     }
 }
 
@@ -83,7 +96,10 @@ void gi_thread_online(gi_thread_state *state) {
     gi_rcu_online(this_reader);
 }
 
-void gi_thread_offline(gi_thread_state *state) { gi_rcu_offline(state->reader); }
+void gi_thread_offline(gi_thread_state *state) {
+    tell_leaving(state);
+    gi_rcu_offline(state->reader);
+}
 
 void gi_thread_ends(void) {
     if (this_reader.counter != NULL) {
@@ -151,6 +167,7 @@ void gi_thread_detach(gi_thread_state *state) {
     if (gi_world_is_free()) {
         gi_assert(gi_thread_status(state) == GI_ATTACHED);
         gi_store_relaxed(&state->early, true);
+        tell_leaving(state);
         gi_rcu_offline(state->reader);
         leave_attached(state, GI_DETACHED);
     } else {
@@ -187,6 +204,7 @@ void gi_thread_yield(gi_thread_state *state) {
 void gi_thread_park(gi_thread_state *state) {
     gi_assert(gi_thread_status(state) == GI_ATTACHED);
     if (gi_world_is_free()) {
+        tell_leaving(state);
         gi_rcu_offline(state->reader);
         leave_attached(state, GI_PARKED);
     } else {
@@ -276,6 +294,7 @@ void gi_thread_state_fini(gi_thread_state *state, bool keep) {
         state->next->prev = state->prev;
     }
     *(state->prev != NULL ? &state->prev->next : &registry->first) = state->next;
+    tell_leaving(state);
     bool awaited = leave(state, GI_ENDING, GI_DETACHED); /* under the mutex: from here it may be used again */
     if (keep) {
         state->next = registry->spare;

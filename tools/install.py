@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """bazel run -c opt //:install -- --prefix=DIR [--destdir=DIR]
 
-Installs the public headers, libgilloc.so.0 (and libgilloc.so, which names it), libgilloc.a and gilloc.pc under DIR.
+Installs the public headers, libgilloc.so.0 (and libgilloc.so, which names it), libgilloc.a, gilloc.pc and the commands
+for gdb under DIR.
 --destdir goes before every path that is written, and into none that is written down (for packages).
 """
 import argparse
@@ -46,6 +47,11 @@ def put(data, path, mode=0o644):
     print(path)
 
 
+def gdb_script(prefix):
+    """Where gdb looks for what belongs to the library, below its own data folder: that of --prefix=/usr is found."""
+    return pathlib.Path("share/gdb/auto-load") / (prefix / "lib/libgilloc.so.0-gdb.py").relative_to("/")
+
+
 def link(target, path):
     if path.is_symlink() or path.exists():
         path.unlink()
@@ -74,6 +80,7 @@ def main():
         link("libgilloc.so.0", root / "lib/libgilloc.so")
         put(pathlib.Path("lib/libgilloc.a").read_bytes(), root / "lib/libgilloc.a")
         put(pc.encode(), root / "lib/pkgconfig/gilloc.pc")
+        put(pathlib.Path("tools/gdb/gilloc-gdb.py").read_bytes(), root / gdb_script(options.prefix))
     except OSError as error:
         sys.exit("install: %s: %s" % (error.filename, error.strerror))
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""optimized: a file of another target, built as -c opt whatever the command line says (for counts of instructions)."""
+"""A file of another target, built as -c opt whatever the command line says: optimized (for counts of instructions), and
+debuggable, with debug information."""
 
 def _opt_impl(settings, attr):
     return {"//command_line_option:compilation_mode": "opt"}
@@ -15,6 +16,25 @@ optimized = rule(
     implementation = _optimized_impl,
     attrs = {
         "target": attr.label(mandatory = True, cfg = _opt),
+        "_allowlist_function_transition": attr.label(
+            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+        ),
+    },
+)
+
+def _debuggable_impl(settings, attr):
+    return {"//command_line_option:compilation_mode": "opt", "//command_line_option:copt": ["-g"]}
+
+_debuggable = transition(
+    implementation = _debuggable_impl,
+    inputs = [],
+    outputs = ["//command_line_option:compilation_mode", "//command_line_option:copt"],
+)
+
+debuggable = rule(
+    implementation = _optimized_impl,
+    attrs = {
+        "target": attr.label(mandatory = True, cfg = _debuggable),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),

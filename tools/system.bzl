@@ -4,6 +4,10 @@
 
 An include directory that the compiler does not search by itself is linked into the
 repository, so that a package under a prefix of its own (PKG_CONFIG_PATH) works as well.
+
+Headers that may be missing: `optional_header(name = "x", header = "x.h", define = "HAVE_X")` makes `@x//:lib`, which
+defines HAVE_X where the compiler finds the header.  It is looked for when Bazel's server starts: after the package has
+been installed, `bazel shutdown`.
 """
 
 _BUILD = """# Made by //tools:system.bzl.
@@ -55,5 +59,29 @@ pkg_config_library = repository_rule(
     implementation = _pkg_config_library_impl,
     attrs = {"pc": attr.string(mandatory = True), "debian": attr.string(mandatory = True)},
     environ = ["PKG_CONFIG_PATH"],
+    local = True,
+)
+
+_OPTIONAL_BUILD = """# Made by //tools:system.bzl.
+cc_library(
+    name = "lib",
+    defines = {defines},
+    visibility = ["//visibility:public"],
+)
+"""
+
+def _optional_header_impl(rctx):
+    compiler = rctx.which(rctx.os.environ.get("CC", "cc")) or rctx.which("gcc")
+    found = False
+    if compiler != None:
+        rctx.file("look.c", "#include <%s>\n" % rctx.attr.header)
+        found = rctx.execute([compiler, "-fsyntax-only", "look.c"]).return_code == 0
+    rctx.file("WORKSPACE", "")
+    rctx.file("BUILD", _OPTIONAL_BUILD.format(defines = [rctx.attr.define] if found else []))
+
+optional_header = repository_rule(
+    implementation = _optional_header_impl,
+    attrs = {"header": attr.string(mandatory = True), "define": attr.string(mandatory = True)},
+    environ = ["CC"],
     local = True,
 )

@@ -14,6 +14,8 @@
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/debug_hooks.h"
 #include "lib/domain/domain.h"
+#include "lib/domain/trace_sample.h"
+#include "lib/domain/watched.h"
 #include "lib/os/raw_alloc.h"
 
 /* --- arguments -------------------------------------------------------------------------------- */
@@ -187,9 +189,13 @@ static int visit_pool(gi_pool *pool, uint32_t word, void *arg) {
     int result = 0;
     for (size_t index = 0; index < pool->carved && result == 0; index++) {
         if ((is_free[index / 64] >> index % 64 & 1u) == 0) {
-            size_t block_size = size - gi_kinds[work->kind].tail;
-            void *block = gi_debug_visit(pool->memory + index * size, &block_size);
-            result = block != NULL ? work->visit(block, block_size, work->arg) : 0;
+            size_t length = size - gi_kinds[work->kind].tail;
+            void *block = pool->memory + index * size;
+            if (gi_tool_sees_blocks()) {
+                block = gi_watched_block(block, &length);
+            }
+            block = gi_debug_visit(block, &length);
+            result = work->visit(block, length, work->arg);
         }
     }
     return result;
@@ -207,6 +213,7 @@ int gilloc_visit_blocks(PyMemAllocatorDomain domain, gilloc_visitor visit, void 
     gi_runtime_ask_if_due();
     errno = saved_errno;
     int result = gi_address_map_walk(visit_pool, &work);
+    result = result == 0 ? gi_sample_visit(work.kind, visit, arg) : result; /* they are not in pools */
     gi_start();
     return result;
 }
@@ -233,7 +240,10 @@ void *gilloc_malloc(PyMemAllocatorDomain domain, size_t size) {
     if (gi_domain_is_known(domain)) {
         return gi_domain_malloc(domain, size, GI_CALLER);
     }
-    return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_malloc_kind(kind, size);
+    if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
+        return NULL;
+    }
+    return gi_tool_sees_blocks() ? gi_watched_malloc(kind, size) : gi_object_malloc_kind(kind, size);
 }
 
 void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
@@ -242,7 +252,10 @@ void *gilloc_calloc(PyMemAllocatorDomain domain, size_t count, size_t size) {
         return gi_domain_calloc(domain, count, size, GI_CALLER);
     }
     bool overflow = size != 0 && count > (size_t)PY_SSIZE_T_MAX / size;
-    return gi_unlikely(overflow) ? NULL : gi_object_calloc_kind(kind, count, size);
+    if (gi_unlikely(overflow)) {
+        return NULL;
+    }
+    return gi_tool_sees_blocks() ? gi_watched_calloc(kind, count, size) : gi_object_calloc_kind(kind, count, size);
 }
 
 void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
@@ -250,13 +263,18 @@ void *gilloc_realloc(PyMemAllocatorDomain domain, void *block, size_t size) {
     if (gi_domain_is_known(domain)) {
         return gi_domain_realloc(domain, block, size, GI_CALLER);
     }
-    return gi_unlikely(size > (size_t)PY_SSIZE_T_MAX) ? NULL : gi_object_realloc_slow(kind, block, size);
+    if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
+        return NULL;
+    }
+    return gi_tool_sees_blocks() ? gi_watched_realloc(kind, block, size) : gi_object_realloc_slow(kind, block, size);
 }
 
 void gilloc_free(PyMemAllocatorDomain domain, void *block) {
     unsigned kind = kind_of(domain, "gilloc_free");
     if (gi_domain_is_known(domain)) {
         gi_domain_free(domain, block, GI_CALLER);
+    } else if (gi_tool_sees_blocks()) {
+        gi_watched_free(kind, block);
     } else {
         gi_object_free_kind(kind, block);
     }
@@ -273,7 +291,8 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
     if (domain == PYMEM_DOMAIN_RAW) {
         return gi_raw_usable_size((void *)block);
     }
-    return gi_object_usable_size(kind, block, "gilloc_usable_size");
+    return gi_tool_sees_blocks() ? gi_watched_usable_size(kind, block, "gilloc_usable_size")
+                                 : gi_object_usable_size(kind, block, "gilloc_usable_size");
 }
 
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
@@ -281,6 +300,8 @@ void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
         gi_debug_check_size(domain, block, size, "gilloc_free_sized");
         gi_domain_free(domain, block, GI_CALLER);
+    } else if (gi_tool_sees_blocks()) {
+        gi_watched_free_sized(kind, block, size, "gilloc_free_sized");
     } else {
         gi_object_free_sized(kind, block, size, "gilloc_free_sized");
     }

@@ -17,9 +17,14 @@
 /* Address space only: 64 GiB of arenas.  Hostile builds have small pages, so more of them a byte. */
 #ifdef GI_HOSTILE
 #define RESERVE (1ull << 30)
+#define RETIRE_LIMIT 512
 #else
 #define RESERVE (64ull << 30)
+#define RETIRE_LIMIT (1u << 20)
 #endif
+
+/* CPython's limit. */
+#define FRAMES_MAX 65535u
 
 typedef struct gi_option_row {
     const char *variable;
@@ -38,15 +43,13 @@ static const gi_option_row options[GI_OPTIONS] = {
                           GI_MALLOC_DEFAULT, true, "default, debug, malloc, malloc_debug, pymalloc, pymalloc_debug",
                           "who serves mem and object: gilloc's heap (default, pymalloc) or the system's allocator "
                           "(malloc); debug: with debug hooks on all three domains, as by PyMem_SetupDebugHooks()"},
-    [GI_OPTION_HARDEN] =
-        {"GILLOC_HARDEN", NULL, "0 1", 0, false, "0 (default), 1",
-         "hardened mode: what is wrong with a block is found as it is freed, resized or used again, at "
-         "some cost"},
+    [GI_OPTION_HARDEN] = {"GILLOC_HARDEN", NULL, "0 1", 0, false, "0 (default), 1",
+                          "hardened mode: finds what is wrong with a block as it is freed, resized or used again"},
     [GI_OPTION_RESERVE] = {"GILLOC_RESERVE", "bytes", NULL, RESERVE, false, "bytes; 68719476736 (64 GiB)",
                            "address space to reserve for arenas; it uses no memory. 0: none, arenas are mapped one by "
                            "one. What the system refuses is halved until it fits; of a limit on address space "
                            "(RLIMIT_AS) at most a quarter is taken"},
-    [GI_OPTION_RETIRE_LIMIT] = {"GILLOC_RETIRE_LIMIT", "bytes", NULL, 1u << 20, false, "bytes; 1048576",
+    [GI_OPTION_RETIRE_LIMIT] = {"GILLOC_RETIRE_LIMIT", "bytes", NULL, RETIRE_LIMIT, false, "bytes; 1048576",
                                 "as gilloc_set_retire_limit()"},
     [GI_OPTION_STOP_DEADLINE] = {"GILLOC_STOP_DEADLINE", "microseconds", NULL, 0, false, "microseconds; 0",
                                  "as gilloc_set_stop_deadline()"},
@@ -58,6 +61,17 @@ static const gi_option_row options[GI_OPTIONS] = {
                                 "made, and at exit; nothing while the system's allocator serves mem and object"},
     [GI_OPTION_STATS] = {"GILLOC_STATS", NULL, "text json", GI_STATS_NONE, false, "text, json; not set",
                          "writes all statistics to stderr at exit, as gilloc_print_stats()"},
+    [GI_OPTION_WATCH] = {"GILLOC_WATCH", NULL, "0 1", 1, false, "1 (default), 0",
+                         "under Valgrind's memcheck, and in a program built with AddressSanitizer or ThreadSanitizer, "
+                         "tell the tool of each block (tools.md); 0: as if there were no tool"},
+    [GI_OPTION_TRACE] = {"PYTHONTRACEMALLOC", "frames", NULL, 0, true, "frames, 1 to 65535; 0",
+                         "as gilloc_trace_start(), from the first call on; 0: not"},
+    [GI_OPTION_SAMPLE] = {"GILLOC_SAMPLE", "bytes", NULL, 0, true, "bytes; 0",
+                          "as gilloc_sample_start(), from the first call on, 524288 being usual; 0: not"},
+    [GI_OPTION_PROFILE] = {"GILLOC_PROFILE", NULL, NULL, 0, false, "a file",
+                           "with tracing or sampling: where the profile is written at exit; .svg: a flame graph, "
+                           ".folded: folded stacks, .pb.gz: for pprof, else text. Of samples it is what was ever "
+                           "allocated, else what is alive"},
 };
 
 static uint64_t values[GI_OPTIONS];
@@ -76,7 +90,11 @@ static uint64_t number_of(const gi_option_row *row, const char *value) {
     char *end = NULL;
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number > (unsigned long long)PY_SSIZE_T_MAX) {
+    bool wrong = value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0;
+    if (row == &options[GI_OPTION_TRACE] && (wrong || number > FRAMES_MAX)) {
+        gi_fatal_input("PYTHONTRACEMALLOC", "invalid number of frames");
+    }
+    if (wrong || number > (unsigned long long)PY_SSIZE_T_MAX) {
         gi_fatal_input(variable, "must be a number of %s, not \"%.100s\"", row->unit, value);
     }
     return number;

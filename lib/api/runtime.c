@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "concurrency/rcu.h"
+#include "concurrency/tool.h"
 #include "lib/api/options.h"
 #include "lib/arena/address_map.h"
 #include "lib/arena/arena.h"
@@ -25,6 +26,9 @@
 #include "lib/domain/domain.h"
 #include "lib/domain/ledger.h"
 #include "lib/domain/quarantine.h"
+#include "lib/domain/trace.h"
+#include "lib/domain/trace_sample.h"
+#include "lib/domain/watched.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
@@ -73,6 +77,20 @@ static void serve_as_asked(void) {
     }
 }
 
+/* If a tool watches, it is told from here on. */
+static void find_tool(void) {
+    gi_tool_now = gi_option(GI_OPTION_WATCH) != 0 && !gi_hardened.on ? gi_tool_find() : GI_TOOL_NONE;
+    if (gi_tool_sees_blocks()) {
+        const gi_reservation *reservation = gi_os_reservation();
+        gi_kind_watch();
+        gi_domain_use(&gi_watched_defaults);
+        gi_tool_roots(reservation->slots, reservation->slot_count << GI_ARENA_SHIFT, true);
+    }
+    if (gi_tool_sees_locks()) {
+        gi_gil_watch(&main_registry()->gil);
+    }
+}
+
 static void thread_ends(void *unused);
 
 void gi_runtime_ready_slow(void) {
@@ -85,11 +103,13 @@ void gi_runtime_ready_slow(void) {
     gi_mutex_lock(&runtime_mutex);
     if (gi_load_relaxed(&gi_runtime_is_ready) == 0) { /* relaxed: under runtime_mutex */
         read_options();
+        find_tool();
         gi_registry_list(main_registry());
         if (pthread_key_create(&ends_key, thread_ends) != 0) {
             gi_fatal("first use", "no thread-specific key is left" GI_DO("call it before other libraries use them up"));
         }
         serve_as_asked();
+        gi_runtime_start_tracing();
         /* order(ready): release; pairs with acquire in gi_runtime_ready(). */
         gi_store_release(&gi_runtime_is_ready, 1);
     }
@@ -113,7 +133,7 @@ static void free_retired(const uintptr_t *words, uint32_t count) {
             __builtin_prefetch((const void *)words[i + PREFETCH_WORDS], 1);
         }
         if (domain >= GI_DOMAINS) {
-            gi_object_free_kind(domain - 1, block);
+            (gi_tool_sees_blocks() ? gi_watched_free : gi_object_free_kind)(domain - 1, block);
         } else if (domain == PYMEM_DOMAIN_RAW || !gi_object_free_fast(domain - 1, &gi_limits[domain - 1], block)) {
             gi_domain_free((PyMemAllocatorDomain)domain, block, NULL);
         }
@@ -151,7 +171,7 @@ static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
     }
     reclaim(gi_runtime_state_of(cache), wait);
     if (quarantined) {
-        gi_debug_flush(cache, "PyInterpreterState_Clear");
+        gi_debug_flush(cache, "stopped world");
     }
     if (cache != mine) {
         gi_cache_detach(cache, free_threaded, "reclaim");
@@ -162,7 +182,7 @@ static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
 static void reclaim_in_stopped_world(gi_thread_cache *cache, void *arg) {
     const gi_heap_group *group = cache->own.group, *only = arg;
     bool any = cache->retired.chunks != NULL || gi_load_relaxed(&group->waiting) != 0; /* relaxed: a statistic */
-    bool quarantined = only != NULL && gi_load_relaxed(&cache->quarantine) != NULL;    /* relaxed: the world stands */
+    bool quarantined = gi_load_relaxed(&cache->quarantine) != NULL;                    /* relaxed: the world stands */
     if ((any || quarantined) && !cache->own.lost && (only == NULL || only == group)) {
         act_for(cache, false, quarantined);
     }
@@ -600,6 +620,7 @@ const gi_object_upcalls gi_object_up = {
     .attach_itself = attach_itself,
     .lock_held = lock_held,
     .raw_usable_size = raw_usable_size,
+    .sampled_size = gi_sample_class_size,
     .raw_malloc = raw_malloc,
     .raw_calloc = raw_calloc,
     .raw_realloc = raw_realloc,
@@ -636,6 +657,9 @@ static PyInterpreterState *interpreter_new_locked(void) {
     }
     made->group = group;
     gi_registry_init(&made->registry);
+    if (gi_tool_sees_locks()) {
+        gi_gil_watch(&made->registry.gil);
+    }
     gi_registry_list(&made->registry);
     return made;
 }
@@ -705,6 +729,7 @@ void gi_runtime_before_fork(void) {
     gi_this.forking = true;
     gi_mutex_lock(&runtime_mutex);
     gi_debug_before_fork();
+    gi_trace_before_fork();
     gi_domain_before_fork();
     gi_stop_before_fork();
     gi_registry *first = gi_registry_first_locked();
@@ -720,6 +745,7 @@ void gi_runtime_before_fork(void) {
     gi_address_map_before_fork();
     gi_heap_numbers_before_fork();
     gi_debug_quarantine_before_fork();
+    gi_trace_threads_before_fork();
     gi_os_before_fork();
     gi_rcu_before_fork();
     gi_ledger_before_fork();
@@ -732,6 +758,7 @@ static void unlock_all(void) {
     gi_ledger_after_fork();
     gi_rcu_after_fork();
     gi_os_after_fork();
+    gi_trace_threads_after_fork();
     gi_debug_quarantine_after_fork();
     gi_heap_numbers_after_fork();
     gi_address_map_after_fork();
@@ -745,6 +772,7 @@ static void unlock_all(void) {
     }
     gi_stop_after_fork(); /* after those of the registries: whoever has it may wait for them */
     gi_domain_after_fork();
+    gi_trace_after_fork();
     gi_debug_after_fork();
     gi_mutex_unlock(&runtime_mutex);
     gi_this.forking = false;
@@ -793,6 +821,7 @@ void gi_runtime_after_fork_child(void) {
             }
         }
     }
+    gi_trace_after_fork_child();
     gi_runtime_ask_if_due();
     start_after_fork();
 }
@@ -826,7 +855,7 @@ static void after_fork_child(void) {
 
 /* As early as can be, so that our handlers run next to the fork itself, inside those of programs that use the library.
    What the environment says of the raw domain holds from its first call on. */
-__attribute__((constructor)) static void loaded(void) {
+__attribute__((constructor(101))) static void loaded(void) { /* before those without a number, in a static link too */
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {
         gi_fatal("fork handlers", "out of memory while the library is loaded");
     }

@@ -30,6 +30,18 @@ _Static_assert(sizeof(gi_page_word) == GI_PAGE_WORD_SIZE, "the reservation has r
 gi_atomic(uint64_t) gi_address_base __attribute__((aligned(GI_CACHE_LINE)));
 gi_atomic(uint32_t) gi_address_outside;
 
+const gi_layout gi_the_layout __attribute__((used, retain)) = {
+    .pool_shift = GI_POOL_SHIFT,
+    .arena_shift = GI_ARENA_SHIFT,
+    .class_shift = GI_WORD_CLASS_SHIFT,
+    .kind_shift = GI_WORD_KIND_SHIFT,
+    .heap_shift = GI_WORD_HEAP_SHIFT,
+    .kind_mask = GI_KINDS_MAX - 1,
+    .class_mask = GI_CLASSES - 1,
+    .alignment = GI_ALIGNMENT,
+    .watched_header = GI_WATCHED_HEADER,
+};
+
 static gi_atomic(window_slot *) windows; /* atomic, order(window); NULL until an arena lies outside the reservation */
 static gi_mutex map_mutex = GI_MUTEX_INIT(GI_RANK_ADDRESS_MAP);
 

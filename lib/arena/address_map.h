@@ -57,6 +57,13 @@ static inline bool gi_word_is_pool(uint32_t word) { return gi_word_heap(word) !=
 
 _Static_assert(GI_CLASSES == 1u << (GI_WORD_KIND_SHIFT - GI_WORD_CLASS_SHIFT), "a class fills its field");
 
+/* For debuggers, which see no macros (tools/gdb). */
+typedef struct gi_layout {
+    uint32_t pool_shift, arena_shift, class_shift, kind_shift, heap_shift, kind_mask, class_mask, alignment;
+    uint32_t watched_header; /* of a slot where a tool watches (pool.h) */
+} gi_layout;
+extern const gi_layout gi_the_layout GI_INTERNAL;
+
 /* The base of the reservation, which is its array of words; 0: none.  relaxed: constant once gi_address_map_pages() is
    not 0, and meaningless before. */
 extern gi_atomic(uint64_t) gi_address_base GI_INTERNAL;

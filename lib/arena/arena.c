@@ -9,7 +9,10 @@
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
+#include "concurrency/probe.h"
+#include "concurrency/tool.h"
 #include "lib/arena/address_map.h"
+#include "lib/arena/hardened.h"
 #include "lib/os/os_memory.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
@@ -180,6 +183,11 @@ static bool set_words(char *first, unsigned pool_count, uint32_t from, uint32_t 
     return true;
 }
 
+/* Whether an arena is not in the reservation. */
+static bool is_outside(const char *memory) {
+    return gi_address_page(gi_load_relaxed(&gi_address_base), memory) >= gi_address_map_pages(); /* relaxed: constant */
+}
+
 static gi_arena *descriptor_new(void) {
     gi_mutex_lock(&arena_mutex);
     gi_arena *arena = spare_descriptors;
@@ -215,6 +223,11 @@ static bool arena_new(void) {
         gi_mutex_unlock(&arena_mutex);
         return false;
     }
+    GI_PROBE2(arena_map, memory, GI_ARENA_SIZE);
+    if (gi_tool_sees_blocks() && is_outside(memory)) {
+        gi_tool_roots(memory, GI_ARENA_SIZE, true);
+    }
+    gi_tool_release(arena); /* the mapping, before whoever gets a block of it */
     char *first = memory + (GI_POOL_SIZE - (uintptr_t)memory % GI_POOL_SIZE) % GI_POOL_SIZE;
     unsigned pool_count = (unsigned)((size_t)(memory + GI_ARENA_SIZE - first) >> GI_POOL_SHIFT);
     *arena = (gi_arena){.memory = memory,
@@ -234,6 +247,7 @@ static bool arena_new(void) {
         pool->memory = first + i * GI_POOL_SIZE;
         pool->arena = arena;
     }
+    gi_tool_hide(first, (size_t)pool_count << GI_POOL_SHIFT);
     list_add_locked(arena);
     set_masks_locked(arena, all_pools(arena), 0);
     gi_counter_add(&gi_arena_stats_now.arenas, 1);
@@ -271,6 +285,11 @@ static void arena_remove_locked(gi_arena *arena) {
 }
 
 static void arena_return(gi_arena *arena) {
+    GI_PROBE2(arena_unmap, arena->memory, GI_ARENA_SIZE);
+    if (gi_tool_sees_blocks() && is_outside(arena->memory)) { /* a slot stays hidden */
+        gi_tool_roots(arena->memory, GI_ARENA_SIZE, false);
+        gi_tool_own(arena->memory, GI_ARENA_SIZE);
+    }
     arena->allocator.free(arena->allocator.ctx, arena->memory, GI_ARENA_SIZE);
     gi_mutex_lock(&arena_mutex);
     descriptor_delete_locked(arena);
@@ -342,6 +361,9 @@ gi_pool *gi_arena_acquire_pool(unsigned size_class, unsigned kind, uint32_t word
     gi_mutex_unlock(&arena_mutex);
     gi_pool *pool = gi_address_pool(arena->pools->memory + (size_t)__builtin_ctz(bit) * GI_POOL_SIZE);
     gi_pool_init(pool, size_class, kind, zero);
+    if (gi_unlikely(gi_hardened.on)) {
+        gi_hardened_clear(pool->memory);
+    }
     gi_store_relaxed(gi_address_word(pool->memory), word); /* relaxed: address_map.h */
     return pool;
 }
@@ -359,6 +381,7 @@ void gi_arena_release_pool(gi_pool *pool) {
     gi_assert(pool->taken == 0);
     gi_arena *arena = pool->arena, *gone[2] = {NULL, NULL};
     uint32_t bit = 1u << ((size_t)(pool->memory - arena->pools->memory) >> GI_POOL_SHIFT);
+    gi_tool_hide(pool->memory, GI_POOL_SIZE);
     gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
     gi_mutex_lock(&arena_mutex);
     set_masks_locked(arena, arena->free | bit, arena->dirty | (arena->ours ? bit : 0));

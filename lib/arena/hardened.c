@@ -6,8 +6,11 @@
 #include "lib/arena/hardened.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
+
+#include "lib/arena/pool.h"
 
 gi_hardened_mode gi_hardened __attribute__((aligned(GI_CACHE_LINE)));
 
@@ -41,6 +44,7 @@ void gi_hardened_use(void) {
     gi_link_key = gi_link_key != 0 ? gi_link_key : 1;
     gi_hardened.key = gi_link_key;
     gi_os_reserved.mark_size = GI_POOL_SIZE / GI_ALIGNMENT;
+    gi_pool_carve_otherwise = gi_hardened_carve;
     gi_kind_harden();
 }
 
@@ -54,17 +58,15 @@ void gi_hardened_ready(void) {
 /* --- newly carved blocks ---------------------------------------------------------------------- */
 
 void gi_hardened_clear(char *memory) {
-    gi_mark *marks = gi_hardened_mark(memory);
-    for (size_t i = 0; i < GI_POOL_SIZE / GI_ALIGNMENT; i++) {
-        gi_store_relaxed(&marks[i], GI_MARK_NONE);
-    }
+    _Static_assert(sizeof(gi_mark) == 1 && GI_MARK_NONE == 0, "zeroed bytes are such marks");
+    memset((void *)gi_hardened_mark(memory), 0, GI_POOL_SIZE / GI_ALIGNMENT);
 }
 
 gi_link *gi_hardened_carve(unsigned kind, char *first, size_t size, unsigned count) {
-    uint8_t order[GI_HARDENED_CARVED];
-    uint64_t random = gi_hardened.secret ^ (uintptr_t)first;
+    uint8_t order[GI_POOL_CARVED];
+    uint64_t random = mixed(gi_hardened.secret ^ (uintptr_t)first);
     for (unsigned i = 0; i < count; i++) { /* Fisher and Yates's shuffle, from the inside out */
-        random = mixed(random + i + 1);
+        random = random * 6364136223846793005u + 1442695040888963407u; /* Knuth's multiplier, for MMIX */
         unsigned other = (unsigned)((random >> 32) * (i + 1) >> 32);
         order[i] = other != i ? order[other] : 0;
         order[other] = (uint8_t)i;

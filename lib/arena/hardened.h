@@ -83,6 +83,7 @@ static inline bool gi_hardened_is_whole(unsigned kind, const void *block, size_t
 
 /* Writes the words of a free block; its link is left alone. */
 static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
+    gi_assert(block != NULL);
     if (gi_hardened_has_word(kind)) {
         uint64_t word = ~gi_hardened_word(block);
         char *behind_link = (char *)block + gi_hardened_offset(kind) + sizeof(gi_link), *end = (char *)block + size;
@@ -96,6 +97,7 @@ static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
 
 /* Whether a free block has its words; then it gets that of a live one.  Else *wrong says where one was overwritten. */
 static inline bool gi_hardened_wake(unsigned kind, void *block, size_t size, const char **wrong) {
+    gi_assert(block != NULL);
     if (gi_hardened_has_word(kind)) {
         uint64_t word = gi_hardened_word(block);
         char *behind_link = (char *)block + gi_hardened_offset(kind) + sizeof(gi_link), *end = (char *)block + size;
@@ -122,9 +124,7 @@ static inline bool gi_hardened_wake(unsigned kind, void *block, size_t size, con
 
 /* No block starts in the pool's memory any more. */
 void gi_hardened_clear(char *memory);
-/* Links `count` blocks from `first` on, in random order, and makes each a free one; the first one's link.  At most
-   GI_HARDENED_CARVED. */
-enum { GI_HARDENED_CARVED = 256 };
+/* A gi_pool_carver: links them in random order, and makes each a free one. */
 gi_link *gi_hardened_carve(unsigned kind, char *first, size_t size, unsigned count);
 
 #endif /* GI_HARDENED_H */

@@ -27,6 +27,7 @@ enum { GI_KIND_NAME_SIZE = 32 };
 typedef struct gi_kind {
     uint16_t link_offset; /* where the link of a free block stands */
     uint16_t least;       /* the smallest size that is served: for untouched bytes and a link, or 0 */
+    uint16_t untouched;   /* bytes at the start of a freed block that stay as they were, whole words */
     bool type_stable;     /* an emptied pool waits for a grace period */
     uint8_t tail;         /* bytes at the end of a block that are not its user's: 0, or 8 in hardened mode */
     char name[GI_KIND_NAME_SIZE];
@@ -39,6 +40,8 @@ unsigned gi_kind_count(void);
 /* Makes one, of checked values; its number, or -1 when GI_KINDS are made.  Any thread. */
 int gi_kind_make(const char *name, size_t untouched, bool type_stable);
 
+/* From now on links stand before the blocks (pool.h, GI_WATCHED_HEADER).  Before anything is allocated. */
+void gi_kind_watch(void);
 /* From now on blocks have a tail, if the largest has room for it behind the link.  Before anything is allocated. */
 void gi_kind_harden(void);
 

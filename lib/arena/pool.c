@@ -6,7 +6,7 @@
 #include "lib/arena/pool.h"
 
 #include "concurrency/check.h"
-#include "lib/arena/hardened.h"
+#include "concurrency/tool.h"
 #include "lib/arena/kind.h"
 
 /* How much is carved at a time: little enough that a class which is used once touches half a page, enough that the
@@ -23,7 +23,9 @@
 const uint32_t gi_pool_inverses[GI_CLASSES] = {INVERSES(0),  INVERSES(4),  INVERSES(8),  INVERSES(12),
                                                INVERSES(16), INVERSES(20), INVERSES(24), INVERSES(28)};
 _Static_assert(GI_CLASSES == 32, "each class has an inverse");
-_Static_assert(CARVE_BYTES / GI_ALIGNMENT <= GI_HARDENED_CARVED, "as many as are carved at a time");
+_Static_assert(CARVE_BYTES / GI_ALIGNMENT <= GI_POOL_CARVED, "so many are carved at a time");
+
+gi_pool_carver *gi_pool_carve_otherwise;
 
 /* --- invariant check -------------------------------------------------------------------------- */
 
@@ -56,8 +58,8 @@ static gi_link *carve(gi_pool *pool, uint32_t *count) {
     blocks = blocks == 0 ? 1 : blocks;
     blocks = blocks < left ? blocks : left;
     *count = blocks;
-    if (gi_unlikely(gi_hardened.on)) {
-        gi_link *carved = gi_hardened_carve(pool->kind, pool->memory + pool->carved * size, size, blocks);
+    if (gi_unlikely(gi_pool_carve_otherwise != NULL)) {
+        gi_link *carved = gi_pool_carve_otherwise(pool->kind, pool->memory + pool->carved * size, size, blocks);
         pool->carved = (uint16_t)(pool->carved + blocks);
         return carved;
     }
@@ -79,13 +81,22 @@ gi_link *gi_pool_take(gi_pool *pool, uint32_t *count, bool *fresh) {
         pool->free_count = 0;
     } else {
         blocks = carve(pool, count);
-        *fresh = pool->zero && !gi_hardened.on;
+        *fresh = pool->zero && gi_pool_carve_otherwise == NULL;
     }
     pool->taken = (uint16_t)(pool->taken + *count);
     return blocks;
 }
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
+
+/* All is hidden but the words by which free blocks are linked. */
+static void watch(gi_pool *pool) {
+    size_t size = gi_class_size(pool->size_class);
+    gi_tool_hide(pool->memory, GI_POOL_SIZE);
+    for (unsigned i = 0; i < pool->capacity; i++) {
+        gi_tool_own(pool->memory + i * size, sizeof(gi_link));
+    }
+}
 
 void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) {
     pool->free = NULL;
@@ -98,7 +109,7 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->link_offset = gi_kinds[kind].link_offset;
     pool->full = false;
     pool->zero = zero;
-    if (gi_unlikely(gi_hardened.on)) {
-        gi_hardened_clear(pool->memory);
+    if (gi_tool_sees_blocks()) {
+        watch(pool);
     }
 }

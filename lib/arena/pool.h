@@ -55,10 +55,24 @@ static inline bool gi_pool_is_start(uint32_t inverse, uintptr_t address) {
 /* How a freed pointer relates to its pool. */
 typedef enum { GI_BLOCK_OK, GI_BLOCK_INTERIOR, GI_BLOCK_NOT_CARVED, GI_BLOCK_NONE_TAKEN } gi_block_fault;
 
+/* Where a tool watches (concurrency/tool.h), the allocator keeps out of the bytes that the program asked for, so that
+   the tool can have an eye on each of them, in free blocks too.  Before them stand the link and a word of
+   lib/domain/watched.c; behind them is room for an overrun that must not reach the next link.  Hidden is all but what
+   is live, and the links of free blocks.
+     | link | word | as asked for, or freed | slack | */
+#define GI_WATCHED_HEADER (2 * sizeof(uint64_t))
+#define GI_WATCHED_SLACK sizeof(uint64_t)
+
 /* Makes an unused pool one of `size_class` and `kind`, with nothing carved. */
 void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero);
 
 static inline bool gi_pool_has_free(const gi_pool *pool) { return pool->free != NULL || pool->carved < pool->capacity; }
+
+/* Links `count` blocks of `size` bytes from `first` on as newly carved ones, GI_POOL_CARVED at most, and writes what it
+   likes to them; in hardened mode there is one.  NULL: none.  Constant once there are pools. */
+enum { GI_POOL_CARVED = 256 };
+typedef gi_link *gi_pool_carver(unsigned kind, char *first, size_t size, unsigned count);
+extern gi_pool_carver *gi_pool_carve_otherwise GI_INTERNAL;
 
 /* Takes all free blocks at once, or else carves some; NULL-terminated, in ascending order if carved.  *count gets
    their number; *fresh says that all of each but its first word is zero.  The pool has something free. */

@@ -71,8 +71,8 @@ static inline gi_link *gi_free_list_next(unsigned kind, unsigned size_class, con
 }
 
 /* Whether all is well with the first two blocks of a list, whose first is in a pool that is right, as far as a few
-   instructions tell: they are blocks of one pool, and their offsets in it, added, are a multiple of their size.  If not,
-   gi_free_list_look_slow() will tell. */
+   instructions tell: they are blocks of one pool, and their offsets in it, added, are a multiple of their size.  If
+   not, gi_free_list_look_slow() will tell. */
 static inline bool gi_free_list_pair_is_right(size_t size_class, uintptr_t first, uintptr_t second) {
     uint32_t offsets = (uint32_t)((first + second) & (2 * GI_POOL_SIZE - 1)), inverse = gi_pool_inverses[size_class];
     return gi_free_list_are_near(first, second) && offsets * inverse < inverse;

@@ -43,6 +43,23 @@ static _Noreturn __attribute__((cold)) void die_not_live(unsigned kind, unsigned
              gi_kinds[kind].name, block, size, mark == GI_MARK_FREE ? "is free" : "has been retired");
 }
 
+/* --- bins ------------------------------------------------------------------------------------- */
+
+void gi_hardened_swap(gi_bin *bin, unsigned kind, unsigned size_class) {
+    gi_link *first = bin->free, *second = gi_link_next(first);
+    bool change = (gi_hardened_word(first) >> 40 & 1) != 0 && second != NULL;
+    if (change && gi_free_list_may_hold(kind, size_class, second)) { /* if not, whoever comes to it will see */
+        gi_link_set(first, gi_link_next(second));
+        gi_link_set(second, first);
+        first = second;
+    }
+    bin->alloc = first;
+    bin->free = NULL;
+    bin->length = bin->cap - (uint32_t)bin->room;
+    bin->room = (int32_t)bin->cap;
+    bin->fresh = false;
+}
+
 /* --- live and free ---------------------------------------------------------------------------- */
 
 /* From live to another mark, by one thread of those that try. */

@@ -17,30 +17,24 @@
 _Noreturn void gi_hardened_die_written(unsigned kind, unsigned size_class, const void *block, const char *wrong,
                                        const char *function) __attribute__((cold));
 
-/* The first block of bin->alloc, which is not empty, becomes live.  Its link is looked at before it is followed. */
+/* The first block of bin->alloc, which is not empty, becomes live.  It is looked at before it is touched. */
 static inline gi_link *gi_hardened_pop(gi_bin *bin, unsigned kind, unsigned size_class, const char *function) {
-    gi_link *link = bin->alloc, *next = gi_link_next(link);
-    if (gi_unlikely(next != NULL && !gi_free_list_may_hold(kind, size_class, next))) {
-        gi_free_list_broken(kind, size_class, link, next, function);
-    }
+    gi_link *link = bin->alloc;
+    gi_assert(link != NULL);
+    gi_free_list_look_at_head(kind, size_class, link, function);
     char *block = (char *)link - gi_hardened_offset(kind);
     const char *wrong;
     if (gi_unlikely(!gi_hardened_wake(kind, block, gi_class_size(size_class), &wrong))) {
         gi_hardened_die_written(kind, size_class, block, wrong, function);
     }
-    bin->alloc = next;
+    bin->alloc = gi_link_next(link);
     gi_store_relaxed(gi_hardened_mark(block), GI_MARK_LIVE); /* relaxed: hardened.h */
     return link;
 }
 
-/* bin->free, which is not empty, becomes bin->alloc, which is. */
-static inline void gi_hardened_swap(gi_bin *bin) {
-    bin->alloc = bin->free;
-    bin->free = NULL;
-    bin->length = bin->cap - (uint32_t)bin->room;
-    bin->room = (int32_t)bin->cap;
-    bin->fresh = false;
-}
+/* bin->free, which is not empty, becomes bin->alloc, which is; its first two blocks change places, or not, as chance
+   will have it. */
+void gi_hardened_swap(gi_bin *bin, unsigned kind, unsigned size_class);
 
 /* A block of ours, in a pool of the kind and class and at the start of a block, is about to be freed: it must be live
    and whole.  From here it is free, but in no list; the link is the caller's to write. */

@@ -14,7 +14,7 @@
 #include "lib/cache/free_list.h"
 #include "lib/os/os_memory.h"
 
-static gi_stash main_stash;
+static gi_stash main_stash __attribute__((aligned(GI_CACHE_LINE))); /* beside nothing that all threads read */
 gi_heap_group gi_main_group = {
     .shared = {.number = GI_HEAP_SHARED_NUMBER, .group = &gi_main_group, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)},
     .stash = &main_stash,
@@ -338,7 +338,7 @@ static void move_pool(gi_heap *from, gi_heap *to, gi_pool *pool) {
     list_remove(from, pool);
     uncount_pool(from, pool);
     uncount_taken(from, pool, pool->taken);
-    /* order(page-word): release; pairs with acquire in word_of_block() and give_back(). */
+    /* order(page-word): release; pairs with acquire in gi_object_word() and give_back(). */
     gi_store_release(gi_address_word(pool->memory), gi_word_make(to->number, pool->kind, pool->size_class));
     count_pool(to, pool);
     count_taken(to, pool, pool->taken);

@@ -11,15 +11,18 @@
 #include <unistd.h>
 
 #include "concurrency/check.h"
+#include "concurrency/tool.h"
 #include "lib/arena/kind.h"
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
+#include "lib/cache/sample.h"
 #include "lib/os/address_kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
 gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
 gi_fast_limits gi_open_limits __attribute__((aligned(GI_CACHE_LINE)));
+static gi_atomic(bool) counted_is_open; /* relaxed: as the limits */
 
 const gi_call_names gi_calls[GI_KINDS] = {
     [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", 'm'},
@@ -29,22 +32,23 @@ const gi_call_names gi_calls[GI_KINDS] = {
 
 #define NO_SIZE SIZE_MAX
 
-static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large) {
-    gi_store_relaxed(&limits->pages, pages); /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->sizes, sizes); /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->large, large); /* relaxed: see object_alloc.h */
+static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large, bool sampled) {
+    gi_store_relaxed(&limits->swaps, sampled ? 0 : sizes); /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->pages, pages);               /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->sizes, sizes);               /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->large, large);               /* relaxed: see object_alloc.h */
 }
 
 void gi_object_ready(void) {
     if (!gi_hardened.on) {
-        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0);
+        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0, false);
     }
 }
 
-void gi_object_open(unsigned kind, bool large) {
+void gi_object_open(unsigned kind, bool large, bool sampled) {
     /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
-    uint64_t largest = large ? (uint64_t)PTRDIFF_MAX + 1 : 0;
-    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, largest);
+    uint64_t largest = (uint64_t)PTRDIFF_MAX + 1;
+    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large ? largest : 0, sampled);
 }
 
 void gi_object_open_hardened(unsigned kind) {
@@ -52,9 +56,11 @@ void gi_object_open_hardened(unsigned kind) {
 }
 
 void gi_object_close(unsigned kind) {
-    set_limits(&gi_limits[kind], 0, 0, 0);
+    set_limits(&gi_limits[kind], 0, 0, 0, false);
     gi_store_relaxed(&gi_limits[kind].hardened, 0); /* relaxed: see object_alloc.h */
 }
+
+void gi_object_open_counted(bool open) { gi_store_relaxed(&counted_is_open, open); } /* relaxed: as the limits */
 
 /* --- fatal errors ----------------------------------------------------------------------------- */
 
@@ -111,10 +117,14 @@ static __attribute__((cold)) void expect_mapped(unsigned kind, const void *block
     }
 }
 
+/* What stands in a slot before its block: nothing, but where a tool watches. */
+static inline size_t header(void) { return gi_tool_sees_blocks() ? GI_WATCHED_HEADER : 0; }
+
 /* In a pool, but not at the start of a block. */
 static __attribute__((cold, noreturn)) void die_inside(unsigned kind, const void *block, uint32_t word,
                                                        const char *function) {
-    size_t size = gi_class_size(gi_word_class(word)), offset = ((uintptr_t)block & (GI_POOL_SIZE - 1)) % size;
+    size_t size = gi_class_size(gi_word_class(word)),
+           offset = (((uintptr_t)block - header()) & (GI_POOL_SIZE - 1)) % size;
     char what[80];
     snprintf(what, sizeof(what), "%zu bytes behind the start of a block of %zu bytes", offset, size);
     die_invalid(kind, block, what, function);
@@ -136,9 +146,7 @@ gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function,
 
 /* --- looking at a block ----------------------------------------------------------------------- */
 
-/* The page word of a block of the kind, or GI_WORD_NO_ARENA if it is none of ours (a large one); dies if it is neither.
-   */
-static uint32_t word_of_block(unsigned kind, const void *block, const char *function) {
+uint32_t gi_object_word(unsigned kind, const void *block, const char *function) {
     const gi_page_word *address = gi_address_word(block);
     if (address == NULL) {
         if (gi_unlikely(!gi_object_may_be_mapped(block) && block != NULL)) {
@@ -158,7 +166,7 @@ static uint32_t word_of_block(unsigned kind, const void *block, const char *func
     if (gi_unlikely(gi_word_kind(word) != kind)) {
         die_wrong_domain(kind, gi_word_kind(word), block, function);
     }
-    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[gi_word_class(word)], (uintptr_t)block))) {
+    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[gi_word_class(word)], (uintptr_t)block - header()))) {
         die_inside(kind, block, word, function);
     }
     return word;
@@ -207,6 +215,11 @@ static bool stays(unsigned kind, size_t size, uint32_t word) {
            4 * size > 3 * gi_class_size(gi_word_class(word));
 }
 
+/* Whether a large block of the thread may go straight to the system's allocator, or back, if it is no sample. */
+static inline bool is_counted_straight(const gi_thread_cache *cache) {
+    return gi_load_relaxed(&counted_is_open) && gi_cache_is_attached(cache); /* relaxed: as the limits */
+}
+
 /* --- malloc, calloc --------------------------------------------------------------------------- */
 
 static void *pop(gi_bin *bin) {
@@ -228,7 +241,8 @@ void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, si
     return gi_bin_swap(bin);
 }
 
-/* A block, by its link, for a request that is served as `size` bytes, whose bin's `alloc` may be empty; NULL when no arena can be had. */
+/* A block, by its link, for a request that is served as `size` bytes, whose bin's `alloc` may be empty; NULL when no
+   arena can be had. */
 static gi_link *small_link(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
     gi_bin *bin = gi_bin_for_size(cache, kind, size);
     if (bin->alloc == NULL) {
@@ -288,6 +302,41 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     return block;
 }
 
+/* Whether a large block is no sample, for sure; then it is counted. */
+static inline bool is_counted(const gi_thread_cache *cache, size_t size) {
+    gi_sample_thread *thread = &gi_sampling;
+    if (!is_counted_straight(cache) || (thread->small | thread->inside) != 0 || size > (size_t)PTRDIFF_MAX) {
+        return false;
+    }
+    if (!gi_sample_is_on()) {
+        return true;
+    }
+    bool is_seen = thread->seen == gi_load_relaxed_u64(&gi_sample_state); /* relaxed: as declared */
+    if (!is_seen || size > (uint64_t)thread->left) {
+        return false;
+    }
+    thread->left -= (int64_t)size;
+    return true;
+}
+
+void *gi_object_malloc_counted(size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = is_counted(cache, size) ? gi_raw_malloc(NULL, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
+void *gi_object_calloc_counted(size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = is_counted(cache, size) ? gi_raw_calloc(NULL, 1, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
 /* --- free ------------------------------------------------------------------------------------- */
 
 /* A block of another interpreter: nobody's business here, in builds with assertions. */
@@ -307,10 +356,9 @@ static bool is_foreign(const gi_thread_cache *cache, uint32_t word) {
     return gi_heap_of_number(gi_word_heap(word))->group != cache->own.group;
 }
 
-/* Frees a block of ours, whose word is `word`. */
-static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint32_t word, const char *function) {
+void gi_object_give(gi_thread_cache *cache, unsigned kind, void *block, gi_link *link, uint32_t word,
+                    const char *function) {
     uint32_t number = gi_word_heap(word);
-    gi_link *link = link_of(kind, block);
     if (gi_unlikely(gi_hardened.on)) {
         gi_hardened_free(kind, gi_word_class(word), block, function);
     }
@@ -324,6 +372,10 @@ static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint3
     }
 }
 
+static void free_small(gi_thread_cache *cache, unsigned kind, void *block, uint32_t word, const char *function) {
+    gi_object_give(cache, kind, block, link_of(kind, block), word, function);
+}
+
 static void free_large(gi_thread_cache *cache, void *block) {
     if (block != NULL) {
         gi_counter_add(&cache->large_freed, 1);
@@ -331,10 +383,20 @@ static void free_large(gi_thread_cache *cache, void *block) {
     }
 }
 
+bool gi_object_free_counted(void *block) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (!is_counted_straight(cache) || gi_sample_may_be(block) || !gi_object_is_large(block)) {
+        return false;
+    }
+    gi_counter_sub(&cache->large, 1);
+    gi_raw_free(NULL, block);
+    return true;
+}
+
 void gi_object_free_slow(unsigned kind, void *block) {
     const char *function = gi_calls[kind].free;
     gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     if (word == GI_WORD_NO_ARENA) {
         free_large(cache, block);
         return;
@@ -342,19 +404,23 @@ void gi_object_free_slow(unsigned kind, void *block) {
     free_small(cache, kind, block, word, function);
 }
 
+void gi_object_die_size(unsigned kind, const void *block, size_t usable, size_t size, const char *function) {
+    gi_fatal(function,
+             "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
+                 GI_FACT("size    ", "%zu bytes") GI_DO("pass the size that the block was requested with"),
+             gi_kinds[kind].name, block, usable, size);
+}
+
 void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *function) {
     gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
     if (block == NULL) {
         return;
     }
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     size_t usable = usable_size(kind, word, block);
     bool right = word != GI_WORD_NO_ARENA ? stays(kind, size, word) : size <= usable || usable == 0;
     if (gi_unlikely(!right)) {
-        gi_fatal(function,
-                 "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
-                     GI_FACT("size    ", "%zu bytes") GI_DO("pass the size that the block was requested with"),
-                 gi_kinds[kind].name, block, usable, size);
+        gi_object_die_size(kind, block, usable, size, function);
     }
     if (word == GI_WORD_NO_ARENA) {
         free_large(cache, block);
@@ -377,7 +443,7 @@ void gi_object_retire(unsigned kind, void *block, size_t counted) {
     }
     size_t bytes = counted;
     if (counted == 0) {
-        uint32_t word = word_of_block(kind, block, function);
+        uint32_t word = gi_object_word(kind, block, function);
         if (gi_unlikely(word != GI_WORD_NO_ARENA && is_foreign(cache, word))) {
             die_foreign(kind, block, function);
         }
@@ -400,7 +466,7 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
     if (block == NULL) {
         return 0;
     }
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     expect_live(kind, word, block, function);
     return usable_size(kind, word, block);
 }
@@ -415,7 +481,7 @@ void *gi_object_malloc_hardened(unsigned kind, size_t size) {
     if (gi_unlikely(block == NULL) && size <= GI_SMALL_MAX - GI_HARDENED_TAIL) {
         gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size + GI_HARDENED_TAIL);
         if (bin->alloc == NULL && bin->free != NULL) {
-            gi_hardened_swap(bin);
+            gi_hardened_swap(bin, kind, gi_size_class(size + GI_HARDENED_TAIL));
             block = gi_object_malloc_hardened_fast(kind, size);
         }
     }
@@ -481,14 +547,37 @@ static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_l
     return moved;
 }
 
+/* A block of the raw domain; it is a small one if it is a sample of class size `block_size`. */
+static void *resize_large(gi_thread_cache *cache, unsigned kind, void *block, size_t size, size_t block_size,
+                          const char *function) {
+    if (block_size == 0 || size > GI_SMALL_MAX) {
+        return gi_object_up.raw_realloc(block, size);
+    }
+    if (stays(kind, size, gi_word_make(0, kind, gi_size_class(block_size)))) {
+        return block;
+    }
+    void *moved = small_slow(cache, kind, size, function);
+    moved = moved != NULL ? moved : large(cache, size);
+    if (moved == NULL) {
+        return size < block_size ? block : NULL;
+    }
+    memcpy(moved, block, size < block_size ? size : block_size);
+    free_large(cache, block);
+    return moved;
+}
+
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
     gi_thread_cache *cache = gi_current_cache;
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
-    if (gi_unlikely(!gi_object_is_straight(cache, limits, size))) {
-        return NULL;
+    bool straight = gi_object_is_straight(cache, limits, size);
+    if (gi_unlikely(!straight) && !is_counted_straight(cache)) {
+        return NULL; /* a runtime's own lock is to be asked, say */
     }
     if (!gi_below_relaxed(page, &limits->pages)) {
+        if (!straight) {
+            return NULL;
+        }
         if (block == NULL) {
             return gi_object_malloc_fast(kind, limits, size);
         }
@@ -515,16 +604,20 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
         void *made = served <= GI_SMALL_MAX ? small_slow(cache, kind, served, function) : NULL;
         return made != NULL ? made : large(cache, size);
     }
-    uint32_t word = word_of_block(kind, block, function);
+    uint32_t word = gi_object_word(kind, block, function);
     if (word == GI_WORD_NO_ARENA) {
-        return gi_object_up.raw_realloc(block, size);
+        return resize_large(cache, kind, block, size, gi_object_up.sampled_size(block), function);
     }
     expect_live(kind, word, block, function);
     size_t block_size = small_size(kind, word);
     if (stays(kind, size, word)) {
         return block;
     }
-    void *moved = served <= GI_SMALL_MAX ? small_slow(cache, kind, served, function) : NULL;
+    bool fast = gi_unlikely(gi_hardened.on) && kind <= GI_KIND_OBJECT;
+    void *moved = fast ? gi_object_malloc_hardened_fast(kind, size) : NULL;
+    if (moved == NULL && served <= GI_SMALL_MAX) {
+        moved = small_slow(cache, kind, served, function);
+    }
     if (moved == NULL) {
         moved = large(cache, size);
     }
@@ -532,6 +625,8 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
         return size < block_size ? block : NULL; /* shrinking cannot fail: the old block is large enough */
     }
     memcpy(moved, block, size < block_size ? size : block_size);
-    free_small(cache, kind, block, word, function);
+    if (!fast || !gi_object_free_hardened_fast(kind, block)) {
+        free_small(cache, kind, block, word, function);
+    }
     return moved;
 }

@@ -10,6 +10,7 @@
 
 #include "concurrency/check.h"
 #include "concurrency/rcu.h"
+#include "concurrency/tool.h"
 #include "lib/os/os_memory.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
@@ -35,8 +36,14 @@ static gi_retired_chunk *chunk_map(void) {
     gi_retired_chunk *chunk = gi_os_map(CHUNK_BYTES);
     if (chunk != NULL) {
         chunk->capacity = CHUNK_WORDS;
+        gi_tool_roots(chunk, CHUNK_BYTES, true);
     }
     return chunk;
+}
+
+static void chunk_unmap(gi_retired_chunk *chunk) {
+    gi_tool_roots(chunk, CHUNK_BYTES, false);
+    gi_os_unmap(chunk, CHUNK_BYTES);
 }
 
 static void put_spare(gi_retired *retired, gi_retired_chunk *chunk) {
@@ -46,7 +53,7 @@ static void put_spare(gi_retired *retired, gi_retired_chunk *chunk) {
         return; /* in place */
     }
     if (retired->spares >= SPARES_MAX) {
-        gi_os_unmap(chunk, CHUNK_BYTES);
+        chunk_unmap(chunk);
         return;
     }
     chunk->next = retired->spare;
@@ -194,6 +201,6 @@ void gi_retired_leave(gi_retired *retired, gi_heap_group *group) {
         gi_mutex_unlock(&group->mutex);
     }
     for (gi_retired_chunk *spare; (spare = take_spare(retired)) != NULL;) {
-        gi_os_unmap(spare, CHUNK_BYTES);
+        chunk_unmap(spare);
     }
 }

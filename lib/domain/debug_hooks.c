@@ -9,6 +9,7 @@
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
+#include "concurrency/tool.h"
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/debug_report.h"
 #include "lib/domain/domain.h"
@@ -109,12 +110,33 @@ static bool is_small(uint64_t word) { return (word >> SIZE_SHIFT & NOT_SMALL) !=
 
 static uint8_t *base_of(const void *p) { return (uint8_t *)(uintptr_t)p - GI_DEBUG_FRONT; }
 
-/* The size of a live block; of another one as far as its word has it. */
-static inline size_t size_of(const void *p, uint64_t word) {
-    if (gi_likely(is_small(word))) {
-        return word >> SIZE_SHIFT & NOT_SMALL;
+/* What is known of an address. */
+typedef struct known {
+    uint64_t word; /* 0: nothing */
+    size_t size;   /* of a live block */
+} known;
+
+static known elsewhere(uint64_t word, uint64_t detail) {
+    return (known){word, is_small(word) ? word >> SIZE_SHIFT & NOT_SMALL : (size_t)detail};
+}
+
+static inline known look_up(const void *p) {
+    const gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (gi_likely(shadow != NULL)) {
+        uint64_t word = gi_load_relaxed(shadow); /* relaxed: ledger.h */
+        return (known){word, word >> SIZE_SHIFT & NOT_SMALL};
     }
-    return state_of(word) == LIVE ? (size_t)gi_ledger_get_detail(&words, p) : 0;
+    uint64_t detail, word = gi_ledger_get_elsewhere(&words, p, &detail);
+    return elsewhere(word, detail);
+}
+
+/* The same for a block that is to be freed: elsewhere nothing is known of it from now on. */
+static inline known look_up_last(const void *p) {
+    if (gi_likely(gi_ledger_shadow_word(&words, p) != NULL)) {
+        return look_up(p);
+    }
+    uint64_t detail, word = gi_ledger_take_elsewhere(&words, p, &detail);
+    return elsewhere(word, detail);
 }
 
 /* --- the bytes of a block --------------------------------------------------------------------- */
@@ -128,25 +150,31 @@ static uint64_t front_of(char api) {
     return front;
 }
 
-/* Small blocks are filled and looked at without a call, by 16 bytes, of which the last may overlap those before. */
+/* Blocks of up to NEAR bytes are filled, and looked at, by so many steps of 16 bytes whatever their size: those that
+   would pass the end are at the last 16 bytes again.  No step depends on a branch, which a size that changes from call
+   to call would mislead each time. */
 typedef uint64_t wide __attribute__((vector_size(16)));
+#define NEAR 128u
 
 static inline wide wide_of(uint8_t byte) {
     uint64_t word = byte * 0x0101010101010101u;
     return (wide){word, word};
 }
 
+static inline size_t step_at(size_t step, size_t last) { return step < last ? step : last; }
+
 /* All `size` bytes, which are 16 or more. */
 static inline void fill(uint8_t *bytes, size_t size, uint8_t byte) {
-    if (gi_unlikely(size > GI_SMALL_MAX)) {
+    if (gi_unlikely(size > NEAR)) {
         memset(bytes, byte, size);
         return;
     }
     wide value = wide_of(byte);
-    for (size_t i = 0; i + sizeof(value) < size; i += sizeof(value)) {
-        memcpy(bytes + i, &value, sizeof(value));
+    size_t last = size - sizeof(value);
+#pragma GCC unroll 8
+    for (size_t step = 0; step < NEAR; step += sizeof(value)) {
+        memcpy(bytes + step_at(step, last), &value, sizeof(value));
     }
-    memcpy(bytes + size - sizeof(value), &value, sizeof(value));
 }
 
 static inline void write_pads(uint8_t *p, size_t size, char api) {
@@ -165,8 +193,16 @@ static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
 /* --- quarantine ------------------------------------------------------------------------------- */
 
 /* The first byte that is not as the free left it; NULL: none. */
-static __attribute__((noinline, cold)) const uint8_t *find_change(const uint8_t *bytes, size_t size) {
-    for (size_t i = 0; i < size; i++) {
+static __attribute__((noinline)) const uint8_t *find_change(const uint8_t *bytes, size_t size) {
+    size_t i = 0;
+    uint64_t word, freed = wide_of(GI_DEBUG_FREED)[0];
+    for (; i + sizeof(word) <= size; i += sizeof(word)) {
+        memcpy(&word, bytes + i, sizeof(word));
+        if (gi_unlikely(word != freed)) {
+            break;
+        }
+    }
+    for (; i < size; i++) {
         if (bytes[i] != GI_DEBUG_FREED) {
             return bytes + i;
         }
@@ -176,62 +212,76 @@ static __attribute__((noinline, cold)) const uint8_t *find_change(const uint8_t 
 
 /* Whether all `size` bytes, which are 16 or more, are as the free left them. */
 static inline bool is_as_freed(const uint8_t *bytes, size_t size) {
+    if (gi_unlikely(size > NEAR)) {
+        return find_change(bytes, size) == NULL;
+    }
     wide value, differs = {0, 0}, freed = wide_of(GI_DEBUG_FREED);
-    for (size_t i = 0; i + sizeof(value) < size; i += sizeof(value)) {
-        memcpy(&value, bytes + i, sizeof(value));
+    size_t last = size - sizeof(value);
+#pragma GCC unroll 8
+    for (size_t step = 0; step < NEAR; step += sizeof(value)) {
+        memcpy(&value, bytes + step_at(step, last), sizeof(value));
         differs |= value ^ freed;
     }
-    memcpy(&value, bytes + size - sizeof(value), sizeof(value));
-    differs |= value ^ freed;
     return (differs[0] | differs[1]) == 0;
 }
 
-/* Looks for a block that waits in the quarantine of a thread. */
+/* Looks for a block that waits in a quarantine. */
 typedef struct quarantine_search {
     const void *block;
-    const void *caller; /* found: who freed it */
+    gi_quarantined found; /* its block NULL: none */
 } quarantine_search;
 
-/* For a fatal error: what another thread does to its quarantine meanwhile may hide the block. */
-static void look_into_quarantine(gi_thread_cache *cache, void *arg) {
-    quarantine_search *search = arg;
-    /* order(quarantine): acquire; pairs with release in push_own(). */
-    const gi_quarantine *quarantine = gi_load_acquire(&cache->quarantine);
+static void look_into(const gi_quarantine *quarantine, quarantine_search *search) {
     uint64_t count = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0; /* relaxed: a hint */
     for (uint64_t i = 0; i < count && i <= quarantine->mask; i++) {
         const gi_quarantined *entry = &quarantine->ring[(quarantine->first + i) & quarantine->mask];
-        search->caller = entry->block == search->block ? entry->caller : search->caller;
+        if (entry->block == search->block) {
+            search->found = *entry;
+        }
     }
 }
 
-static const void *who_freed(const void *p, uint64_t word) {
-    if (state_of(word) == FREED) {
-        return caller_of(word);
-    }
-    if (gi_ledger_shadow_word(&words, p) == NULL) {
-        return caller_of(gi_ledger_get_detail(&words, p));
-    }
+/* For a fatal error: what another thread does to its quarantine meanwhile may hide the block. */
+static void look_into_cache(gi_thread_cache *cache, void *arg) {
+    /* order(quarantine): acquire; pairs with release in push_own(). */
+    look_into(gi_load_acquire(&cache->quarantine), arg);
+}
+
+static gi_quarantined find_quarantined(const void *p) {
     quarantine_search search = {.block = base_of(p)};
-    gi_cache_for_each(look_into_quarantine, &search);
-    return search.caller;
+    gi_cache_for_each(look_into_cache, &search);
+    gi_mutex_lock(&quarantine_mutex);
+    look_into(raw_quarantine, &search);
+    gi_mutex_unlock(&quarantine_mutex);
+    return search.found;
 }
 
-static gi_debug_block describe(const void *p, uint64_t word) {
+static gi_debug_block describe(const void *p, known block) {
     static const char apis[] = "rmo";
+    unsigned state = state_of(block.word);
+    const void *caller = caller_of(block.word);
     return (gi_debug_block){.p = p,
-                            .size = size_of(p, word),
-                            .api = apis[domain_of(word)],
-                            .live = state_of(word) == LIVE,
-                            .allocated = state_of(word) != FREED ? caller_of(word) : NULL,
-                            .freed = state_of(word) != LIVE ? who_freed(p, word) : NULL};
+                            .size = state == LIVE ? block.size : 0,
+                            .api = apis[domain_of(block.word)],
+                            .live = state == LIVE,
+                            .allocated = state != FREED ? caller : NULL,
+                            .freed = state == FREED         ? caller
+                                     : state == QUARANTINED ? find_quarantined(p).caller
+                                                            : NULL};
+}
+
+static gi_debug_block describe_quarantined(const gi_quarantined *entry) {
+    const debug_layer *layer = entry->layer;
+    return (gi_debug_block){.p = (const uint8_t *)entry->block + GI_DEBUG_FRONT,
+                            .size = entry->size - GI_DEBUG_EXTRA,
+                            .api = layer->api,
+                            .allocated = entry->allocated,
+                            .freed = entry->caller};
 }
 
 static __attribute__((noinline, cold)) void die_of_write(const gi_quarantined *entry, const char *function) {
-    const uint8_t *base = entry->block, *p = base + GI_DEBUG_FRONT;
-    gi_debug_block block = describe(p, gi_ledger_get(&words, p));
-    block.size = entry->size - GI_DEBUG_EXTRA;
-    block.freed = entry->caller;
-    gi_debug_die_of_write_after_free(&block, find_change(base, entry->size), function);
+    gi_debug_block block = describe_quarantined(entry);
+    gi_debug_die_of_write_after_free(&block, find_change(entry->block, entry->size), function);
 }
 
 /* A block that no longer waits goes to the allocator below, if nobody has written to it. */
@@ -242,11 +292,9 @@ static inline void release(const gi_quarantined *entry, const char *function) {
         die_of_write(entry, function);
     }
     /* Before the free: then the address may be anybody's. */
-    gi_ledger_word *word = gi_ledger_shadow_word(&words, p);
-    if (gi_likely(word != NULL)) {
-        gi_store_relaxed(word, make_word(FREED, layer->domain, 0, entry->caller)); /* relaxed: ledger.h */
-    } else {
-        gi_ledger_take(&words, p);
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (gi_likely(shadow != NULL)) {
+        gi_store_relaxed(shadow, make_word(FREED, layer->domain, 0, entry->caller)); /* relaxed: ledger.h */
     }
     below_free(layer, base, entry->size);
 }
@@ -361,9 +409,10 @@ static place find_place(const void *address) {
         const gi_pool *pool = gi_address_pool(address);
         size_t size = gi_class_size(gi_word_class(value)), offset = (size_t)((const char *)address - pool->memory);
         found.in_pool = true;
-        found.size = size;
-        found.start = pool->memory + offset / size * size;
-        found.at_start = offset % size == 0 && offset / size < pool->carved;
+        size_t header = gi_tool_sees_blocks() ? GI_WATCHED_HEADER : 0;
+        found.size = size - header - (header != 0 ? GI_WATCHED_SLACK : gi_kinds[gi_word_kind(value)].tail);
+        found.start = pool->memory + offset / size * size + header;
+        found.at_start = offset % size == header && offset / size < pool->carved;
     }
     return found;
 }
@@ -371,24 +420,24 @@ static place find_place(const void *address) {
 /* The hooks' block that begins at `base`, live or not yet used again; false if there is none, as far as is known. */
 static bool find_block(const void *base, bool all, gi_debug_block *block) {
     const uint8_t *p = (const uint8_t *)base + GI_DEBUG_FRONT;
-    uint64_t word = gi_ledger_get(&words, p);
-    *block = describe(p, word);
-    return state_of(word) != 0 && (all || state_of(word) != FREED);
+    known known_block = look_up(p);
+    unsigned state = state_of(known_block.word);
+    *block = describe(p, known_block);
+    return state != 0 && (all || state != FREED);
 }
 
 /* Elsewhere than in an arena: the hooks' block that an address points into. */
 typedef struct search {
     const uint8_t *address;
     const uint8_t *found;
-    uint64_t word;
 } search;
 
 static void look_around(const void *p, uint64_t word, void *arg) {
     search *work = arg;
+    (void)word;
     bool before = (const uint8_t *)p - GI_DEBUG_FRONT <= work->address;
     if (before && (work->found == NULL || (const uint8_t *)p > work->found)) {
         work->found = p;
-        work->word = word;
     }
 }
 
@@ -398,7 +447,7 @@ static bool find_around(const void *address, gi_debug_block *block) {
     if (work.found == NULL) {
         return false;
     }
-    *block = describe(work.found, work.word);
+    *block = describe(work.found, look_up(work.found));
     return block->live && work.address < work.found + block->size + GI_DEBUG_BACK;
 }
 
@@ -411,15 +460,20 @@ static bool may_be_heap(const void *address) {
 }
 
 /* Dies if `p`, which is no live block of the layer's domain, cannot be one from before the hooks either. */
-static __attribute__((noinline, cold)) void examine(const debug_layer *layer, const void *p, uint64_t word, bool frees,
+static __attribute__((noinline, cold)) void examine(const debug_layer *layer, const void *p, known what, bool frees,
                                                     const char *function) {
     char api = layer->api;
-    gi_debug_block block = describe(p, word);
-    if (state_of(word) == LIVE) {
+    unsigned state = state_of(what.word);
+    gi_debug_block block = describe(p, what);
+    if (state == LIVE) {
         gi_debug_die_of_id(&block, api, function);
     }
+    gi_quarantined waits = find_quarantined(p);
+    if (waits.block != NULL) {
+        block = describe_quarantined(&waits);
+    }
     /* A freed block's pool may have become one of another size since. */
-    if (state_of(word) == QUARANTINED || (state_of(word) == FREED && find_place(base_of(p)).at_start)) {
+    if (waits.block != NULL || state == QUARANTINED || (state == FREED && find_place(base_of(p)).at_start)) {
         frees ? gi_debug_die_of_double_free(&block, function) : gi_debug_die_of_use_after_free(&block, function);
     }
     bool all = knows_all[layer->domain];
@@ -460,29 +514,25 @@ static inline void *enter(const debug_layer *layer, uint8_t *base, size_t size) 
 }
 
 /* A live block of the layer's domain, whole; or false: it is from before the hooks. */
-static inline bool check(const debug_layer *layer, const void *p, uint64_t word, size_t *size, bool frees,
-                         const char *function) {
-    if (gi_unlikely(state_of(word) != LIVE || domain_of(word) != layer->domain)) {
-        examine(layer, p, word, frees, function);
+static inline bool check(const debug_layer *layer, const void *p, known what, bool frees, const char *function) {
+    if (gi_unlikely(state_of(what.word) != LIVE || domain_of(what.word) != layer->domain)) {
+        examine(layer, p, what, frees, function);
         return false;
     }
-    *size = size_of(p, word);
-    if (gi_unlikely(!pads_are_whole(p, *size, layer->api))) {
-        gi_debug_block block = describe(p, word);
+    if (gi_unlikely(!pads_are_whole(p, what.size, layer->api))) {
+        gi_debug_block block = describe(p, what);
         gi_debug_die_of_pads(&block, function);
     }
     return true;
 }
 
-/* A live block, whole, becomes a freed one. */
-static inline void leave(const debug_layer *layer, void *p, uint64_t word, size_t size, const char *function) {
-    gi_quarantined entry = {base_of(p), size + GI_DEBUG_EXTRA, layer, gi_domain_caller};
-    uint64_t quarantined = word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT;
+/* A live block, whole, of which nothing is known any more elsewhere, becomes a freed one. */
+static inline void leave(const debug_layer *layer, void *p, known what, const char *function) {
+    gi_quarantined entry = {base_of(p), what.size + GI_DEBUG_EXTRA, layer, gi_domain_caller, caller_of(what.word)};
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
     if (gi_likely(shadow != NULL)) {
+        uint64_t quarantined = what.word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT;
         gi_store_relaxed(shadow, quarantined); /* relaxed: ledger.h */
-    } else {
-        gi_ledger_put_elsewhere(&words, p, quarantined, (uintptr_t)entry.caller); /* it has an entry */
     }
     fill(entry.block, entry.size, GI_DEBUG_FREED);
     bool waits = gi_quarantine_takes(entry.size) &&
@@ -548,10 +598,9 @@ static void layer_free(void *ctx, void *p) {
     if (p == NULL) {
         return;
     }
-    size_t size;
-    uint64_t word = gi_ledger_get(&words, p);
-    if (gi_likely(check(layer, p, word, &size, true, function))) {
-        leave(layer, p, word, size, function);
+    known what = look_up_last(p);
+    if (gi_likely(check(layer, p, what, true, function))) {
+        leave(layer, p, what, function);
     } else {
         free_old(layer, p);
     }
@@ -567,9 +616,9 @@ static bool stays(const void *p, size_t before, size_t size) {
     return bytes <= room && 4 * bytes > 3 * room && as_nested;
 }
 
-static void *resize_in_place(const debug_layer *layer, uint8_t *p, size_t before, size_t size) {
-    uint64_t word = gi_ledger_get(&words, p);
-    word = make_word(LIVE, layer->domain, size, caller_of(word));
+static void *resize_in_place(const debug_layer *layer, uint8_t *p, known what, size_t size) {
+    size_t before = what.size;
+    uint64_t word = make_word(LIVE, layer->domain, size, caller_of(what.word));
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
     if (shadow != NULL) {
         gi_store_relaxed(shadow, word); /* relaxed: ledger.h */
@@ -598,65 +647,66 @@ static void *layer_realloc(void *ctx, void *p, size_t size) {
         return layer_malloc(ctx, size);
     }
     require(layer, function, size, p);
-    size_t before;
-    uint64_t word = gi_ledger_get(&words, p);
-    if (gi_unlikely(!check(layer, p, word, &before, false, function))) {
+    known what = look_up(p);
+    if (gi_unlikely(!check(layer, p, what, false, function))) {
         return resize_old(layer, p, size);
     }
-    if (stays(p, before, size)) {
-        return resize_in_place(layer, p, before, size);
+    if (stays(p, what.size, size)) {
+        return resize_in_place(layer, p, what, size);
     }
     void *moved = layer_malloc(ctx, size);
     if (moved != NULL) {
-        memcpy(moved, p, before < size ? before : size);
-        leave(layer, p, word, before, function);
+        memcpy(moved, p, what.size < size ? what.size : size);
+        leave(layer, p, look_up_last(p), function);
     }
     return moved;
 }
 
 /* --- questions -------------------------------------------------------------------------------- */
 
+/* What is known of an address while hooks are installed, or were. */
+static known look_up_if_any(const void *p) { return gi_ledger_is_open(&words) ? look_up(p) : (known){0, 0}; }
+
 bool gi_debug_size(const void *block, size_t *size) {
-    uint64_t word = gi_ledger_is_open(&words) ? gi_ledger_get(&words, block) : 0;
-    if (state_of(word) != LIVE) {
+    known what = look_up_if_any(block);
+    if (state_of(what.word) != LIVE) {
         return false;
     }
-    *size = size_of(block, word);
+    *size = what.size;
     return true;
 }
 
 void gi_debug_check(PyMemAllocatorDomain domain, const void *block, const char *function) {
     const PyMemAllocatorEx *serving = gi_domain_watched(domain);
-    if (block == NULL || serving->malloc != layer_malloc) {
-        return;
+    if (block != NULL && serving->malloc == layer_malloc) {
+        check(serving->ctx, block, look_up(block), false, function);
     }
-    size_t size;
-    check(serving->ctx, block, gi_ledger_get(&words, block), &size, false, function);
 }
 
 void gi_debug_check_size(PyMemAllocatorDomain domain, const void *block, size_t size, const char *function) {
-    uint64_t word = gi_ledger_is_open(&words) ? gi_ledger_get(&words, block) : 0;
-    if (gi_unlikely(state_of(word) == LIVE && domain_of(word) == domain && size_of(block, word) != size)) {
-        gi_debug_block described = describe(block, word);
+    known what = look_up_if_any(block);
+    if (gi_unlikely(state_of(what.word) == LIVE && domain_of(what.word) == domain && what.size != size)) {
+        gi_debug_block described = describe(block, what);
         gi_debug_die_of_size(&described, size, function);
     }
 }
 
 void *gi_debug_visit(void *block, size_t *size) {
     uint8_t *p = (uint8_t *)block + GI_DEBUG_FRONT;
-    uint64_t word = gi_ledger_is_open(&words) ? gi_ledger_get(&words, p) : 0;
-    if (state_of(word) == LIVE && gi_debug_size(p, size)) {
+    known what = look_up_if_any(p);
+    if (state_of(what.word) == LIVE) {
+        *size = what.size;
         return p;
     }
-    return state_of(word) == QUARANTINED ? NULL : block;
+    return block;
 }
 
 /* --- installing ------------------------------------------------------------------------------- */
 
 static debug_layer *find_layer_locked(PyMemAllocatorDomain domain, const PyMemAllocatorEx *below) {
-    for (debug_layer *known = layers; known != NULL; known = known->next) {
-        if (known->domain == domain && memcmp(&known->below, below, sizeof(*below)) == 0) {
-            return known;
+    for (debug_layer *made = layers; made != NULL; made = made->next) {
+        if (made->domain == domain && memcmp(&made->below, below, sizeof(*below)) == 0) {
+            return made;
         }
     }
     debug_layer *made = gi_os_meta_alloc(sizeof(debug_layer));

@@ -14,7 +14,8 @@
  *     the state, the domain, N if it is small (else it is the detail), and the caller that allocated it; of a FREED
  *     block, the caller that freed it; 0: no block of any hooks
  *
- *     0 --malloc--> LIVE --free--> QUARANTINED --oldest out--> FREED (in an arena) or 0 (elsewhere) --malloc--> LIVE
+ *     0 --malloc--> LIVE --free--> QUARANTINED --oldest out--> FREED --malloc--> LIVE     in an arena
+ *     0 --malloc--> LIVE --free--> 0, and an entry of a quarantine                        elsewhere
  *
  *   So a free reads the block only when it is known to be live, and by a size that the program cannot have overwritten.
  *   A pointer that the ledger does not know is a block from before the hooks were installed, if the heap or the system
@@ -46,8 +47,8 @@ void gi_debug_check(PyMemAllocatorDomain domain, const void *block, const char *
 /* Dies if `block` is a live one of the hooks in the domain, and of another size. */
 void gi_debug_check_size(PyMemAllocatorDomain domain, const void *block, size_t size, const char *function);
 
-/* What the hooks make of a block of the heap, for walks: its user's block, and its size; or it is free (NULL); or it is
-   none of theirs, and left as it is. */
+/* What the hooks make of a live block of the heap, for walks, when no quarantine has any: its user's block, and its
+   size; or it is none of theirs, and left as it is. */
 void *gi_debug_visit(void *block, size_t *size);
 
 /* Frees what waits in the quarantine of this thread's cache, which is attached, and in the raw one.  `function` is

@@ -8,7 +8,10 @@
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
+#include "concurrency/tool.h"
 #include "lib/cache/object_alloc.h"
+#include "lib/cache/sample.h"
+#include "lib/domain/probes.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
 
@@ -20,13 +23,15 @@ typedef struct table {
 } table;
 
 /* What serves calls, if not the default allocator: the watcher's words, or the installed ones. */
-static gi_atomic(const PyMemAllocatorEx *) serving[GI_DOMAINS]; /* atomic, order(domain-table) */
-static gi_atomic(const table *) installed[GI_DOMAINS];          /* atomic, order(domain-table); NULL: the default one */
-static const PyMemAllocatorEx *watchers; /* guarded by domain_mutex: one for each domain; NULL: none */
+static gi_atomic(const PyMemAllocatorEx *) serving[GI_DOMAINS];       /* atomic, order(domain-table) */
+static gi_atomic(const PyMemAllocatorEx *) behind_probes[GI_DOMAINS]; /* the same, but for probes */
+static gi_atomic(const table *) installed[GI_DOMAINS]; /* atomic, order(domain-table); NULL: the default one */
+static const PyMemAllocatorEx *watchers;               /* guarded by domain_mutex: one for each domain; NULL: none */
 __thread const void *gi_domain_caller;
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
 static table *tables;                  /* guarded by domain_mutex */
 static bool ready;                     /* guarded by domain_mutex */
+static bool probed;                    /* guarded by domain_mutex: a tracer looks */
 static gi_atomic(bool) lock_is_theirs; /* relaxed: set before the first attach; a runtime's own lock is to be asked */
 
 /* --- default allocators, in the form of a table ----------------------------------------------- */
@@ -144,12 +149,88 @@ const PyMemAllocatorEx *gi_domain_watched(PyMemAllocatorDomain domain) {
     return gi_likely(replaced == NULL) ? &defaults->tables[domain] : &replaced->allocator;
 }
 
+/* --- probes ----------------------------------------------------------------------------------- */
+
+/* While a tracer looks, these words are before all others: they tell it, and pass the call on. */
+
+static void publish_all_locked(void);
+
+/* A tracer has come, or gone.  Another time if the mutex is taken, by this thread perhaps, around a fork. */
+static __attribute__((noinline, cold)) void follow_tracer(void) {
+    if (gi_mutex_try_lock(&domain_mutex)) {
+        if (probed != gi_probes_wanted()) {
+            probed = gi_probes_wanted();
+            publish_all_locked();
+        }
+        gi_mutex_unlock(&domain_mutex);
+    }
+}
+
+static PyMemAllocatorDomain domain_of(void *ctx) { return (PyMemAllocatorDomain)(uintptr_t)ctx; }
+
+static const PyMemAllocatorEx *next_of(void *ctx) {
+    PyMemAllocatorDomain domain = domain_of(ctx);
+    if (gi_unlikely(!gi_probes_wanted())) {
+        follow_tracer();
+    }
+    /* order(domain-table): acquire; pairs with release in publish_locked(). */
+    const PyMemAllocatorEx *next = gi_load_acquire(&behind_probes[domain]);
+    return next != NULL ? next : &defaults->tables[domain];
+}
+
+static void *tell_alloc(void *ctx, void *block, size_t size) {
+    if (block != NULL) {
+        gi_probe_alloc(block, size, domain_of(ctx));
+    }
+    return block;
+}
+
+static void *probe_malloc(void *ctx, size_t size) {
+    const PyMemAllocatorEx *next = next_of(ctx);
+    return tell_alloc(ctx, next->malloc(next->ctx, size), size);
+}
+
+static void *probe_calloc(void *ctx, size_t count, size_t size) {
+    const PyMemAllocatorEx *next = next_of(ctx);
+    return tell_alloc(ctx, next->calloc(next->ctx, count, size), count * size);
+}
+
+static void probe_free(void *ctx, void *block) {
+    const PyMemAllocatorEx *next = next_of(ctx);
+    if (block != NULL) {
+        gi_probe_free(block, domain_of(ctx));
+    }
+    next->free(next->ctx, block);
+}
+
+/* A resized block goes, before another thread can have it, and comes; of size 0 if it could not be resized. */
+static void *probe_realloc(void *ctx, void *block, size_t size) {
+    const PyMemAllocatorEx *next = next_of(ctx);
+    if (block != NULL) {
+        gi_probe_free(block, domain_of(ctx));
+    }
+    void *resized = next->realloc(next->ctx, block, size);
+    tell_alloc(ctx, resized != NULL ? resized : block, resized != NULL ? size : 0);
+    return resized;
+}
+
+#define PROBING(domain) [domain] = {(void *)(uintptr_t)(domain), probe_malloc, probe_calloc, probe_realloc, probe_free}
+static const PyMemAllocatorEx probing[GI_DOMAINS] = {PROBING(PYMEM_DOMAIN_RAW), PROBING(PYMEM_DOMAIN_MEM),
+                                                     PROBING(PYMEM_DOMAIN_OBJ)};
+
+/* In each call that allocates. */
+static inline void look_for_tracer(PyMemAllocatorDomain domain) {
+    if (gi_probes_wanted() && gi_load_relaxed(&serving[domain]) != &probing[domain]) { /* relaxed: only compared */
+        follow_tracer();
+    }
+}
+
 /* --- calls ------------------------------------------------------------------------------------ */
 
 /* Who serves the call; what that one asks of it is noted. */
 static inline const PyMemAllocatorEx *serve(PyMemAllocatorDomain domain, const void *caller) {
     const PyMemAllocatorEx *allocator = current(domain);
-    if (gi_unlikely(allocator != &defaults->tables[domain]) && caller != NULL) {
+    if (gi_unlikely(allocator != &defaults->tables[domain] || gi_sample_is_watching()) && caller != NULL) {
         gi_domain_caller = caller;
     }
     return allocator;
@@ -159,6 +240,7 @@ void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size, const void *cal
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
+    look_for_tracer(domain);
     const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->malloc(allocator->ctx, size);
 }
@@ -167,6 +249,7 @@ void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size, c
     if (gi_unlikely(size != 0 && count > (size_t)PY_SSIZE_T_MAX / size)) {
         return NULL;
     }
+    look_for_tracer(domain);
     const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->calloc(allocator->ctx, count, size);
 }
@@ -175,6 +258,7 @@ void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size, c
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
+    look_for_tracer(domain);
     const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->realloc(allocator->ctx, block, size);
 }
@@ -190,6 +274,8 @@ bool gi_domain_is_replaced(PyMemAllocatorDomain domain) {
     bool of_system = domain != PYMEM_DOMAIN_RAW && defaults == &gi_domain_malloc_defaults;
     return gi_domain_watched(domain) != &defaults->tables[domain] || of_system;
 }
+
+bool gi_domain_is_fast(void) { return defaults->fast; }
 
 bool gi_domain_is_default(PyMemAllocatorDomain domain) {
     return current(domain) == &defaults->tables[domain] && !gi_domain_is_replaced(domain);
@@ -223,12 +309,17 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
    large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
    asked about. */
 static void set_open_locked(void) {
-    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !gi_load_relaxed(&lock_is_theirs);
+    bool theirs = gi_load_relaxed(&lock_is_theirs); /* relaxed: under domain_mutex */
+    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !theirs;
+    /* A watcher of the raw domain alone samples. */
+    bool sampled = watchers != NULL && watchers[PYMEM_DOMAIN_MEM].malloc == NULL;
+    bool raw_is_default = gi_load_relaxed(&installed[PYMEM_DOMAIN_RAW]) == NULL; /* relaxed: as above */
+    gi_object_open_counted(sampled && raw_is_default && !theirs);
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
         PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
         gi_object_close(kind);
         if (ready && is_default_locked(domain)) {
-            gi_object_open(kind, large);
+            gi_object_open(kind, large, sampled);
         } else if (ready && defaults == &gi_domain_hardened_defaults &&
                    gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
             gi_object_open_hardened(kind);
@@ -239,21 +330,33 @@ static void set_open_locked(void) {
 /* What serves the domain from now on. */
 static void publish_locked(PyMemAllocatorDomain domain, const table *made) {
     const PyMemAllocatorEx *words = made != NULL ? &made->allocator : NULL;
-    words = watchers != NULL ? &watchers[domain] : words;
+    words = watchers != NULL && watchers[domain].malloc != NULL ? &watchers[domain] : words;
+    if (words != NULL) {
+        /* First no fast path: else the free of a block that came from `words` might take it, in another thread. */
+        gi_object_close(GI_KIND_MEM);
+        gi_object_close(GI_KIND_OBJECT);
+        gi_object_open_counted(false);
+    }
     /* order(domain-table): release; pairs with acquire in gi_domain_watched(). */
     gi_store_release(&installed[domain], made);
+    /* order(domain-table): release; pairs with acquire in next_of(). */
+    gi_store_release(&behind_probes[domain], words);
     /* order(domain-table): release; pairs with acquire in current(). */
-    gi_store_release(&serving[domain], words);
+    gi_store_release(&serving[domain], probed ? &probing[domain] : words);
 }
 
-void gi_domain_watch(const PyMemAllocatorEx *tables_of_watcher) {
-    gi_mutex_lock(&domain_mutex);
-    watchers = tables_of_watcher;
+static void publish_all_locked(void) {
     for (int domain = 0; domain < GI_DOMAINS; domain++) {
         publish_locked((PyMemAllocatorDomain)domain,
                        gi_load_relaxed(&installed[domain])); /* relaxed: under the mutex */
     }
     set_open_locked();
+}
+
+void gi_domain_watch(const PyMemAllocatorEx *tables_of_watcher) {
+    gi_mutex_lock(&domain_mutex);
+    watchers = tables_of_watcher;
+    publish_all_locked();
     gi_mutex_unlock(&domain_mutex);
 }
 
@@ -297,7 +400,9 @@ void gi_domain_use(const gi_domain_defaults *others) {
 void gi_domain_ready(void) {
     gi_mutex_lock(&domain_mutex);
     ready = true;
-    gi_object_ready();
+    if (!gi_tool_sees_blocks()) { /* kinds have no fast path either */
+        gi_object_ready();
+    }
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }

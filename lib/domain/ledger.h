@@ -70,13 +70,12 @@ static inline gi_ledger_word *gi_ledger_shadow_word(const gi_ledger *ledger, con
     return gi_likely(inside && ledger->shadow != NULL) ? &ledger->shadow[offset / GI_ALIGNMENT] : NULL;
 }
 
-/* What the next three do for an address that has no word in the shadow. */
+/* What the next three do for an address that has no word in the shadow.  `detail` may be NULL. */
 bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail);
-uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address);
-uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address);
-
-/* The detail of an address elsewhere; 0: none. */
-uint64_t gi_ledger_get_detail(gi_ledger *ledger, const void *address);
+bool gi_ledger_swap_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail,
+                              uint64_t *before);
+uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address, uint64_t *detail);
+uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address, uint64_t *detail);
 
 /* Sets the word of an address to `value`, which is not 0.  False when memory is out: it is as before.  Never false in
    the shadow, nor where the address has a word already. */
@@ -89,13 +88,24 @@ static inline bool gi_ledger_put(gi_ledger *ledger, const void *address, uint64_
     return gi_ledger_put_elsewhere(ledger, address, value, 0);
 }
 
+/* The same, and *before is the word that it had; 0: none. */
+static inline bool gi_ledger_swap(gi_ledger *ledger, const void *address, uint64_t value, uint64_t *before) {
+    gi_ledger_word *word = gi_ledger_shadow_word(ledger, address);
+    if (gi_likely(word != NULL)) {
+        *before = gi_load_relaxed(word); /* relaxed: as declared */
+        gi_store_relaxed(word, value);   /* relaxed: as declared */
+        return true;
+    }
+    return gi_ledger_swap_elsewhere(ledger, address, value, 0, before);
+}
+
 /* The word of an address; 0: none. */
 static inline uint64_t gi_ledger_get(gi_ledger *ledger, const void *address) {
     const gi_ledger_word *word = gi_ledger_shadow_word(ledger, address);
     if (gi_likely(word != NULL)) {
         return gi_load_relaxed(word); /* relaxed: as declared */
     }
-    return gi_ledger_get_elsewhere(ledger, address);
+    return gi_ledger_get_elsewhere(ledger, address, NULL);
 }
 
 /* The same, and it has none from now on. */
@@ -106,7 +116,7 @@ static inline uint64_t gi_ledger_take(gi_ledger *ledger, const void *address) {
         gi_store_relaxed(word, 0);              /* relaxed: as declared */
         return value;
     }
-    return gi_ledger_take_elsewhere(ledger, address);
+    return gi_ledger_take_elsewhere(ledger, address, NULL);
 }
 
 /* Calls `visit` for every address that has a word, those of arenas in order of address.  While other threads put and

@@ -21,9 +21,10 @@
 
 typedef struct gi_quarantined {
     void *block;
-    size_t size;        /* all of it: bytes that may not change */
-    const void *layer;  /* which debug hooks have it */
-    const void *caller; /* who freed it */
+    size_t size;           /* all of it: bytes that may not change */
+    const void *layer;     /* which debug hooks have it */
+    const void *caller;    /* who freed it */
+    const void *allocated; /* who allocated it */
 } gi_quarantined;
 
 typedef struct gi_quarantine {

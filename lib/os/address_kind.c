@@ -79,7 +79,7 @@ static bool next_mapping(reader *from, mapping *to) {
     to->end = read_address(from);
     for (size_t i = 0; i < sizeof(to->permissions); i++) {
         int byte = next_byte(from);
-        to->permissions[i] = byte > 0 ? (char)byte : '-';
+        to->permissions[i] = (char)(byte > 0 ? byte : '-');
     }
     skip_fields(from, 4); /* the blank behind the permissions, and three more */
     size_t length = 0;

@@ -12,6 +12,7 @@
 
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
+#include "concurrency/tool.h"
 #include "lib/os/layout.h"
 
 /* --- constants -------------------------------------------------------------------------------- */
@@ -57,6 +58,7 @@ void *gi_os_meta_alloc(size_t size) {
             gi_mutex_unlock(&os_mutex);
             return NULL;
         }
+        gi_tool_roots(memory, chunk, true); /* what waits to be freed is named there */
         meta_next = memory;
         meta_end = memory + chunk;
     }
@@ -165,6 +167,7 @@ bool gi_os_slot_release(void *memory) {
         return false;
     }
     if (!gi_os_decommit(memory, GI_ARENA_SIZE)) {
+        gi_tool_own(memory, GI_ARENA_SIZE);
         memset(memory, 0, GI_ARENA_SIZE); /* the system will not take it back (locked pages, say): zero all the same */
     }
     uint32_t slot = (uint32_t)(offset >> GI_ARENA_SHIFT);

@@ -43,6 +43,7 @@ ENVIRONMENT(overflow)
 ENVIRONMENT(malloc)
 ENVIRONMENT(trace)
 ENVIRONMENT(harden)
+ENVIRONMENT(sample)
 
 /* Those are the main program's. */
 #define TRACE_FILE(identifier)                             \

@@ -38,3 +38,7 @@ const char *kind_case_name(const struct kind *kind, int has_domains, const struc
 }
 
 int kind_is_trace(const struct kind *kind) { return strcmp(kind->group, "trace files") == 0; }
+
+int kind_is_by_chance(const struct kind *kind, const struct misuse_case *one) {
+    return one->domain == CASE_RAW && strstr(kind->name, "-other-domain") != NULL;
+}

@@ -195,6 +195,7 @@ enum axes {
     K(env_malloc, "env-malloc", "environment", ONCE, HAS_DOMAINS, "PYTHONMALLOC=nonsense", "PYTHONMALLOC=nonsense")    \
     K(env_trace, "env-trace", "environment", ONCE, HAS_DOMAINS, "PYTHONTRACEMALLOC=-1", "PYTHONTRACEMALLOC=-1")        \
     K(env_harden, "env-harden", "environment", ONCE, IS_OURS, "GILLOC_HARDEN=maybe", "GILLOC_HARDEN=maybe")            \
+    K(env_sample, "env-sample", "environment", ONCE, IS_OURS, "GILLOC_SAMPLE=often", "GILLOC_SAMPLE=often")            \
     K(trace_truncated, "trace-truncated", "trace files", ONCE, IS_OURS, NULL,                                          \
       "a trace for //stress that ends in a record")                                                                    \
     K(trace_no_trace, "trace-no-trace", "trace files", ONCE, IS_OURS, NULL, "a file that is something else")           \
@@ -229,5 +230,9 @@ size_t kind_cases(const struct kind *kind, int has_domains, struct misuse_case c
 const char *kind_case_name(const struct kind *kind, int has_domains, const struct misuse_case *one);
 /* Is it about a file that the main job reads (done by the main program)? */
 int kind_is_trace(const struct kind *kind);
+
+/* Does its outcome differ from run to run?  What the C library says of a block that is not its own depends on the bytes
+   before it, which are random in hardened mode. */
+int kind_is_by_chance(const struct kind *kind, const struct misuse_case *one);
 
 #endif /* STRESS_MISUSE_KIND_H */

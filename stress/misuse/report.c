@@ -121,10 +121,14 @@ void report_expected(FILE *out, const struct document *document, size_t kind) {
         const struct outcome *outcome = &document->outcomes[kind][i];
         if (!document_has(document, i)) continue;
         document_letters(document, kind, i, letters);
+        for (size_t one = 0; one < outcome->count; one++) {
+            if (kind_is_by_chance(&kinds[kind], &outcome->cases[one])) letters[one] = '?';
+        }
         fprintf(out, "%s %s %s\n", kinds[kind].name, columns[i].name, letters);
         for (size_t one = 0; one < outcome->count; one++) {
             const struct trial *trial = outcome->trials[one];
             if (trial->letter != LETTER_CLEAR && trial->letter != LETTER_CHECKED) continue;
+            if (kind_is_by_chance(&kinds[kind], &outcome->cases[one])) continue;
             if (!first_of_its_like(document, kind, i, one, names, sizeof names)) continue;
             trial_line(trial, line, sizeof line);
             trial_mask(line);

@@ -54,8 +54,8 @@ static void small_blocks_follow_the_rule(void) {
     PyGILState_Release(was);
 }
 
-/* CPython's own figures, of blocks with their tail: the smallest size with which a block stays; one less moves.  16 and 32 are left out: one less
-   is of the same class, where CPython copies and gilloc does not. */
+/* CPython's own figures, of blocks with their tail: the smallest size with which a block stays; one less moves.  16 and
+   32 are left out: one less is of the same class, where CPython copies and gilloc does not. */
 static void the_table_of_cpython_holds(void) {
     static const size_t table[][2] = {{64, 49}, {128, 97}, {256, 193}, {512, 385}};
     PyGILState_STATE was = PyGILState_Ensure();

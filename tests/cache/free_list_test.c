@@ -24,11 +24,24 @@ static gi_pool *make_pool(unsigned kind, unsigned size_class) {
     return pool;
 }
 
-/* A list of the first blocks of a new pool: each leads to the next. */
+/* A list of the first blocks of a new pool, four at least: each leads to the next. */
 static gi_link *make_list(void) {
-    uint32_t count;
-    bool fresh;
-    return gi_pool_take(make_pool(KIND, CLASS), &count, &fresh);
+    gi_pool *pool = make_pool(KIND, CLASS);
+    gi_link *first = NULL, *last = NULL;
+    while (pool->carved < 4) {
+        uint32_t count;
+        bool fresh;
+        gi_link *more = gi_pool_take(pool, &count, &fresh);
+        if (first == NULL) {
+            first = more;
+        } else {
+            last->next = more;
+        }
+        for (last = more; last->next != NULL;) {
+            last = last->next;
+        }
+    }
+    return first;
 }
 
 static gi_link *at(gi_link *list, size_t bytes) { return (gi_link *)(void *)((char *)list + bytes); }
@@ -42,7 +55,7 @@ static void only_starts_of_blocks_of_the_kind_and_class_may_be_held(void) {
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)other_kind->memory));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)other_class->memory));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, NULL));
-    EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(uintptr_t)SIZE));
+    EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(uintptr_t)(10 * SIZE)));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)&list));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)(void *)gi_os_reservation()->base));
     EXPECT(!gi_free_list_may_hold(KIND, CLASS, (gi_link *)UINTPTR_MAX));
@@ -105,7 +118,7 @@ static void look_at_a_block_that_leads_inside_another(const void *unused) {
 
 static void look_at_a_block_that_leads_nowhere(const void *unused) {
     (void)unused;
-    look_at_a_list_that_goes_on_with(make_list(), (gi_link *)(uintptr_t)SIZE);
+    look_at_a_list_that_goes_on_with(make_list(), (gi_link *)(uintptr_t)(10 * SIZE));
 }
 
 static void look_at_two_in_turns(const void *unused) {
@@ -134,7 +147,7 @@ static void look_at_an_inside(const void *unused) {
 static void look_at_a_wrong_head(const void *unused) {
     (void)unused;
     make_list();
-    gi_free_list_look_at_head(KIND, CLASS, (gi_link *)(uintptr_t)SIZE, FUNCTION);
+    gi_free_list_look_at_head(KIND, CLASS, (gi_link *)(uintptr_t)(10 * SIZE), FUNCTION);
 }
 
 static void look_at_all_of_a_ring(const void *unused) {

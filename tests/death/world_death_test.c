@@ -227,7 +227,7 @@ static struct death_case cases[] = {
     {"GILLOC_STOP_DEADLINE=-1", deadline, "-1", CASE_MODE_OPEN, 1, BAD("-1")},
     {"GILLOC_STOP_DEADLINE=' 1'", deadline, " 1", CASE_MODE_OPEN, 1, BAD(" 1")},
     {"GILLOC_STOP_DEADLINE=0x10", deadline, "0x10", CASE_MODE_OPEN, 1,
-     "Fatal gilloc error: GILLOC_STOP_DEADLINE: must be a number of microseconds, not \"X\"\n"},
+     "Fatal gilloc error: GILLOC_STOP_DEADLINE: must be a number of microseconds, not \"0x10\"\n"},
     {"GILLOC_STOP_DEADLINE=9223372036854775808", deadline, "9223372036854775808", CASE_MODE_OPEN, 1,
      BAD("9223372036854775808")},
 };

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/cache/object_alloc.h"
+#include "lib/domain/probes.h"
 #include "tests/concurrency/unit.h"
 #include "tests/os/system.h"
 #include "tests/support/sanitizer.h"
@@ -351,6 +352,27 @@ static void the_fast_path_is_open_for_the_default_allocator_alone(void) {
     gi_domain_set(PYMEM_DOMAIN_RAW, &raw);
 }
 
+/* A tracer counts the semaphore up from outside; the next call that comes by closes the fast path, or opens it. */
+static void a_tracer_closes_the_fast_path(void) {
+#ifdef GI_HAVE_SDT
+    EXPECT_EQ(gilloc_get_mode(), GILLOC_MODE_GIL); /* first use */
+    for (int i = 0; i < 3; i++) {
+        EXPECT(is_open(GI_KIND_MEM) && is_open(GI_KIND_OBJECT));
+        gilloc_alloc_semaphore++;
+        void *block = gi_domain_malloc(PYMEM_DOMAIN_RAW, 1, NULL);
+        EXPECT(!is_open(GI_KIND_MEM) && !is_open(GI_KIND_OBJECT));
+        block = gi_domain_realloc(PYMEM_DOMAIN_RAW, block, 2, NULL);
+        EXPECT(block != NULL && !is_open(GI_KIND_MEM) && !is_open(GI_KIND_OBJECT));
+        gilloc_alloc_semaphore--;
+        EXPECT(!is_open(GI_KIND_MEM) && !is_open(GI_KIND_OBJECT));
+        gi_domain_free(PYMEM_DOMAIN_RAW, block, NULL);
+    }
+    EXPECT(is_open(GI_KIND_MEM) && is_open(GI_KIND_OBJECT));
+#else
+    print_message("SKIPPED: <sys/sdt.h> is missing (Debian: apt-get install systemtap-sdt-dev)\n");
+#endif
+}
+
 /* --- many threads ------------------------------------------------------------------------------------------------- */
 
 /* Tables of five words that belong together: each function knows its number, and finds it in its context. */
@@ -447,6 +469,7 @@ int main(void) {
         IN_CHILD(too_large_sizes_reach_nobody),
         IN_CHILD(the_default_words_serve_when_they_are_called_through_a_hook),
         IN_CHILD(the_fast_path_is_open_for_the_default_allocator_alone),
+        IN_CHILD(a_tracer_closes_the_fast_path),
         IN_CHILD(a_call_sees_one_table_whole),
     };
     return cmocka_run_group_tests_name("domain", tests, NULL, NULL);

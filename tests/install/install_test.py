@@ -18,6 +18,8 @@ INSTALL = os.path.abspath(sys.argv.pop(1))
 HERE = pathlib.Path("tests/install")
 WARNINGS = "-Wall -Wextra -Wundef -pedantic -Werror".split()
 COMPILERS = {"c": ["cc", "-std=c11", "-Wstrict-prototypes"], "c++": ["c++", "-std=c++11"]}
+# What the library defines beside public names; the last two are of static probes.
+OUR_NAME = re.compile(r"gi_|\w+_semaphore$|_$")
 DECLARATION = re.compile(r"^GILLOC_API\s[^;]*?(\w+)\(", re.M)
 
 
@@ -66,9 +68,10 @@ class Install(unittest.TestCase):
 
     def test_files(self):
         found = {str(path.relative_to(self.prefix)) for path in self.prefix.rglob("*") if not path.is_dir()}
-        headers = {"include/gilloc/" + name for name in ("gilloc.h", "pymem.h", "pystate.h")}
+        headers = {"include/gilloc/" + name for name in ("gilloc.h", "pymem.h", "pystate.h", "trace.h")}
+        gdb = {"share/gdb/auto-load%s/lib/libgilloc.so.0-gdb.py" % self.prefix}
         libraries = {"lib/libgilloc.so", "lib/libgilloc.so.0", "lib/libgilloc.a", "lib/pkgconfig/gilloc.pc"}
-        self.assertEqual(found, headers | libraries)
+        self.assertEqual(found, headers | libraries | gdb)
         self.assertEqual(os.readlink(self.prefix / "lib/libgilloc.so"), "libgilloc.so.0")
 
     def test_shared(self):
@@ -93,7 +96,7 @@ class Install(unittest.TestCase):
         self.assertNotIn("libgilloc", run("readelf", "-d", program).stdout)
 
     def test_each_header_alone(self):
-        for header in ("gilloc.h", "pymem.h", "pystate.h"):
+        for header in ("gilloc.h", "pymem.h", "pystate.h", "trace.h"):
             for language, compiler in COMPILERS.items():
                 if language == "c++" and missing("c++"):
                     continue
@@ -109,7 +112,7 @@ class Install(unittest.TestCase):
     def test_static_names_are_ours(self):
         names = symbols("-g", "--defined-only", str(self.prefix / "lib/libgilloc.a"))
         self.assertEqual(self.declared - names, set())
-        self.assertEqual([name for name in names - self.declared if not name.startswith("gi_")], [])
+        self.assertEqual([name for name in names - self.declared if not OUR_NAME.match(name)], [])
 
     def test_shared_library(self):
         tags = run("readelf", "-dW", str(self.prefix / "lib/libgilloc.so.0")).stdout
@@ -118,7 +121,8 @@ class Install(unittest.TestCase):
         self.assertNotIn("TEXTREL", tags)
         self.assertIn("STATIC_TLS", tags)  # initial-exec: one instruction to the thread's cache
         for needed in re.findall(r"NEEDED.*\[(.*)\]", tags):
-            self.assertRegex(needed, r"^(liburcu-(qsbr|common)|libjansson|libc|libm|ld-linux.*)\.so\.\d+$")
+            ours = "liburcu-(qsbr|common)|libjansson|libunwind|libz"
+            self.assertRegex(needed, r"^(%s|libc|libm|ld-linux.*)\.so\.\d+$" % ours)
 
     def test_its_own_calls_stay_inside(self):
         relocations = run("readelf", "-rW", str(self.prefix / "lib/libgilloc.so.0")).stdout

@@ -5,7 +5,7 @@ so finds what is planted.
 
 A change that makes an outcome better, or a text plainer, records it:
 
-    bazel run -c opt //stress:misuse -- --contender=gilloc,debug --expected > tests/misuse/expected.txt
+    bazel run -c opt //stress:misuse -- --contender=gilloc,hardened,debug --expected > tests/misuse/expected.txt
 """
 import difflib
 import json
@@ -18,7 +18,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM, CHILD, LIBRARY, STRESS = (os.path.abspath(sys.argv.pop(1)) for _ in range(4))
-CONTENDERS = "gilloc,debug"
+CONTENDERS = "gilloc,hardened,debug"
 LIBC = "2.36"  # whose texts are recorded: large blocks and the raw domain are its business
 
 

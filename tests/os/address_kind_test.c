@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -89,13 +90,14 @@ static void mappings_of_files(void) {
     EXPECT(shared != MAP_FAILED);
     close(file);
     expect_of_program(shared, "in a mapping of ");
-    char name[] = "/tmp/address_kind_XXXXXX", words[100] = "in a mapping of ";
+    char name[] = "/tmp/address_kind_XXXXXX", words[100];
     file = mkstemp(name);
     EXPECT(file >= 0 && ftruncate(file, 4096) == 0);
     char *private = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
     EXPECT(private != MAP_FAILED);
     close(file);
-    expect_kind(private, strcat(words, name));
+    snprintf(words, sizeof(words), "in a mapping of %s", name);
+    expect_kind(private, words);
     unlink(name);
 }
 
