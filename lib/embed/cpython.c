@@ -8,7 +8,9 @@
 #include "lib/embed/cpython.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <gilloc/gilloc.h>
+#include <gilloc/trace.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -281,6 +283,28 @@ int gi_cpython_print_stats(FILE *f, const char *format) {
 }
 
 size_t gi_cpython_purge(void) { return gilloc_purge(); }
+
+static gi_cpython_frames python_frames; /* constant once tracing has started */
+
+/* Where no Python runs there are none, and gilloc takes the native stack. */
+static int get_frames(void *ctx, gilloc_frame *out, int max) {
+    gi_cpython_frame frames[GI_CPYTHON_FRAMES];
+    (void)ctx;
+    int found = gi_cpython_lock.held(NULL) ? python_frames(frames, max < GI_CPYTHON_FRAMES ? max : GI_CPYTHON_FRAMES) : 0;
+    for (int i = 0; i < found; i++) {
+        out[i] = (gilloc_frame){frames[i].function, frames[i].file, frames[i].line, NULL};
+    }
+    return found;
+}
+
+const char *gi_cpython_trace(unsigned depth, size_t bytes, gi_cpython_frames frames) {
+    python_frames = frames;
+    gilloc_trace_set_frames(get_frames, NULL);
+    int failed = depth != 0 ? gilloc_trace_start(depth) : gilloc_sample_start(bytes);
+    return failed ? strerror(errno) : NULL;
+}
+
+int gi_cpython_write_trace(FILE *f, const char *format) { return gilloc_trace_write(f, format); }
 
 const char *gi_cpython_record(const char *path) {
     const char *problem = gi_cpython_record_start(path);

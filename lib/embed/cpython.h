@@ -44,6 +44,21 @@ int gi_cpython_print_stats(FILE *f, const char *format);
 /* As gilloc_purge(). */
 size_t gi_cpython_purge(void);
 
+/* A frame of Python's stack; the strings are valid until the lock is dropped. */
+typedef struct gi_cpython_frame {
+    const char *function, *file;
+    int line;
+} gi_cpython_frame;
+/* Fills `out` with the frames of this thread, innermost first; 0: it runs no Python, or without the lock. */
+typedef int (*gi_cpython_frames)(gi_cpython_frame *out, int max);
+enum { GI_CPYTHON_FRAMES = 128 };
+
+/* Traces every block from now on, with `depth` frames each; or if that is 0 samples one in so many bytes.  NULL, or why
+   not. */
+const char *gi_cpython_trace(unsigned depth, size_t bytes, gi_cpython_frames frames);
+/* What is alive, by call site: as gilloc_trace_write(). */
+int gi_cpython_write_trace(FILE *f, const char *format);
+
 /* Writes all calls from now until exit() to the file, in the format of stress/traces.  After gi_cpython_install(),
    before other threads.  NULL, or why not. */
 const char *gi_cpython_record(const char *path);

@@ -162,6 +162,7 @@ def main():
         if not os.path.exists(path):
             print("suite: %s is missing (Debian: apt-get install %s)" % (path, package), file=sys.stderr)
             return 2
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job of a shell, and then by who is tested
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
     for name in [name for name in os.environ if name.startswith(("PYTHON", "GILLOC", "LD_"))]:
         del os.environ[name]
