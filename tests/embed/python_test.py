@@ -191,9 +191,51 @@ class Options(Case):
         self.assertGreater(figure(err, "small blocks in use"), 30000)
         self.assertEqual(len(re.findall(r"^raw blocks: [1-9]\d* now, [1-9]\d* ever$", err, re.M)), 1)
 
+    KEEPER = "class Keeper:\n    def keep(self):\n        return [str(i) for i in range(40000)]\nkept = Keeper().keep()\n"
+    STACK = ["Keeper.keep.<locals>.<listcomp>", "Keeper.keep", "<module>"]
+
+    def test_a_trace_has_pythons_stack(self):
+        script = self.script(self.KEEPER)
+        for option, depth in [("--trace", 3), ("--trace=2", 2)]:
+            status, out, err = run(PROGRAM, option, script)
+            self.assertEqual((status, out), (0, ""))
+            largest = re.search(r"^(\d+) bytes in (\d+) blocks, allocated at.*\n((?:    .*\n)+)", err, re.M)
+            self.assertGreaterEqual(int(largest.group(2)), 40000)
+            frames = [frame.strip() for frame in largest.group(3).split("\n")[:-1]]
+            self.assertEqual(frames, ["%s (%s:%d)" % (name, script, line) for name, line in zip(self.STACK, [3, 3, 4])][:depth])
+
+    def test_a_profile_has_pythons_stack(self):
+        script = self.script(self.KEEPER)
+        for name, begin in [("out.svg", "<?xml"), ("out.folded", "<module>"), ("out.txt", ""), ("out.pb.gz", "\x1f")]:
+            profile = self.folder / name
+            self.assertEqual(run(PROGRAM, "--profile", str(profile), script), (0, "", ""))
+            data = profile.read_bytes().decode("latin-1")
+            self.assertTrue(data.startswith(begin) or name == "out.folded", name)
+            if name == "out.folded":
+                # Samples: a list and 40,000 strings are 2.5 MB, and one in 64 KiB is a sample.
+                estimate = re.search(r"^%s (\d+)$" % re.escape(";".join(reversed(self.STACK))), data, re.M)
+                self.assertTrue(1000000 < int(estimate.group(1)) < 6000000, data)
+
+    def test_nothing_is_printed_by_a_forked_child(self):
+        code = "import os\nif os.fork() == 0: raise SystemExit\nos.wait()"
+        status, out, err = run(PROGRAM, "--trace", "--stats", "-c", code)
+        self.assertEqual((status, out, err.count(" call sites\n") - err.count(" other call sites\n"), err.count("raw blocks:")), (0, "", 1, 1))
+
     def test_wrong_ones(self):
+        for arguments, message in [
+            (["--trace=0"], "--trace: a number of frames from 1 to 128 is wanted: --trace=16"),
+            (["--trace=129"], "--trace: a number of frames from 1 to 128 is wanted: --trace=16"),
+            (["--trace="], "--trace: a number of frames from 1 to 128 is wanted: --trace=16"),
+            (["--profile", ""], "--profile: the name of a file is wanted"),
+            (["--profile=/no/such/folder/x", "-c", "1"], "/no/such/folder/x: No such file or directory"),
+            (["--trace", "-c", "1"], None),
+        ]:
+            with self.subTest(arguments=arguments):
+                status, out, err = run(PROGRAM, *arguments)
+                self.assertEqual((status, out), (2 if message else 0, ""))
+                self.assertTrue(message is None or err == "gilloc-python: %s\n" % message, err)
         self.assertEqual(
-            run(PROGRAM, "--record"), (2, "", "gilloc-python: --record: the name of a file is wanted: --record FILE\n")
+            run(PROGRAM, "--record"), (2, "", "gilloc-python: --record: the name of a file is wanted\n")
         )
         self.assertEqual(
             run(PROGRAM, "--record", "/no/such/folder/x", "-c", "1"),
