@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 STOCK = "/usr/bin/python3.11"
-HERE = pathlib.Path(os.path.abspath(__file__)).parent
+HERE = pathlib.Path("stress/python").absolute()  # in the folder of the runfiles, which is like the root of the tree
 PROGRAMS = (
     "jsonre compiled trees words walked compared table "
     "test_pickle test_itertools test_difflib test_statistics test_long test_deque test_set test_decimal"
@@ -60,7 +60,7 @@ def main():
     )
     parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="of: " + " ".join(PROGRAMS))
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default 5")
-    parser.add_argument("--library", default=str(HERE / "../../lib/embed/libgilloc-python.so"), help=argparse.SUPPRESS)
+    parser.add_argument("--library", default="lib/embed/libgilloc-python.so", help=argparse.SUPPRESS)
     options = parser.parse_args()
     wrong = [name for name in options.programs if name not in PROGRAMS]
     if wrong or options.rounds < 1:
