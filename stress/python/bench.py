@@ -60,7 +60,7 @@ def main():
     )
     parser.add_argument("programs", nargs="*", metavar="PROGRAM", help="of: " + " ".join(PROGRAMS))
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default 5")
-    parser.add_argument("--library", default="lib/embed/libgilloc-python.so", help=argparse.SUPPRESS)
+    parser.add_argument("--library", default="lib/embed/cpython/libgilloc-python.so", help=argparse.SUPPRESS)
     options = parser.parse_args()
     wrong = [name for name in options.programs if name not in PROGRAMS]
     if wrong or options.rounds < 1:

@@ -154,7 +154,7 @@ def arguments():
     parser.add_argument("--rows", metavar="FILE", help="keeps what is done there, and goes on from it")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="on gilloc: GILLOC_HARDEN=1, say")
     parser.add_argument("--verbose", action="store_true", help="a line for each file")
-    parser.add_argument("--program", default="lib/embed/gilloc-python", help=argparse.SUPPRESS)
+    parser.add_argument("--program", default="lib/embed/cpython/gilloc-python", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

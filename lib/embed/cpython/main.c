@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_main.c [L7] - gilloc-python: python3.11 on gilloc.
+ * main.c [L7] - gilloc-python: python3.11 on gilloc.
  *   Owner   the main thread.
  *   Locks   none.
  * All arguments are CPython's, but for options of ours that come first.  gilloc is installed when CPython has read
@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/embed/cpython.h"
-#include "lib/embed/cpython_frames.h"
+#include "lib/embed/cpython/cpython.h"
+#include "lib/embed/cpython/frames.h"
 
 PyMODINIT_FUNC PyInit__gilloc(void);
 int gilloc_python_main(int argc, char **argv);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_module.c [L7] - the extension module _gilloc: gilloc in an interpreter that runs already, and its figures.
+ * module.c [L7] - the extension module _gilloc: gilloc in an interpreter that runs already, and its figures.
  *   Owner   no state of its own.
  *   Locks   CPython's, held by whoever calls.
  */
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/embed/cpython.h"
+#include "lib/embed/cpython/cpython.h"
 
 /* The library is preloaded into programs without a CPython too, where these are missing. */
 #pragma weak PyBool_FromLong

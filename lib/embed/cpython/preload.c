@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_preload.c [L7] - libgilloc-python.so, preloaded: gilloc is installed before main().
+ * preload.c [L7] - libgilloc-python.so, preloaded: gilloc is installed before main().
  *   Owner   no state.
  *   Locks   none: one thread runs.
  * In a program without a CPython, and as an extension module in one that runs, it does nothing by itself.
@@ -8,7 +8,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
-#include "lib/embed/cpython.h"
+#include "lib/embed/cpython/cpython.h"
 
 __attribute__((constructor)) static void preloaded(void) {
     bool embedded = dlsym(RTLD_DEFAULT, "gilloc_python_main") != NULL; /* gilloc-python sees to it by itself */

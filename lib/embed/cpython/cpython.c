@@ -5,7 +5,7 @@
  *   Locks   none.
  *   Orders  none: counters alone, relaxed.
  */
-#include "lib/embed/cpython.h"
+#include "lib/embed/cpython/cpython.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,8 +18,8 @@
 #include "concurrency/check.h"
 #include "lib/arena/address_map.h"
 #include "lib/domain/domain.h"
-#include "lib/embed/cpython_lock.h"
-#include "lib/embed/cpython_record.h"
+#include "lib/embed/cpython/lock.h"
+#include "lib/embed/cpython/record.h"
 
 /* --- state ------------------------------------------------------------------------------------ */
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_lock.c [L7] - CPython's lock, by CPython's functions.  Theory: cpython_lock.h.
- *   Owner   as in cpython_lock.h.
+ * lock.c [L7] - CPython's lock, by CPython's functions.  Theory: lock.h.
+ *   Owner   as in lock.h.
  *   Locks   CPython's.  Orders: none.
  */
-#include "lib/embed/cpython_lock.h"
+#include "lib/embed/cpython/lock.h"
 
 /* CPython's own functions.  Constant once found; states are CPython's. */
 static struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_lock.h [L7] - CPython's lock, as gilloc asks about it (gilloc_set_lock()).
+ * lock.h [L7] - CPython's lock, as gilloc asks about it (gilloc_set_lock()).
  *   Owner   what waits between a release and its acquire belongs to the thread.
  *   Locks   CPython's.
  */

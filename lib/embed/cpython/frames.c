@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_frames.c [L7] - Python's stack.  Theory: cpython_frames.h.
- *   Owner   as in cpython_frames.h.
+ * frames.c [L7] - Python's stack.  Theory: frames.h.
+ *   Owner   as in frames.h.
  *   Locks   none.  Orders: none.
  */
 #define Py_BUILD_CORE_MODULE 1
 #include <Python.h>
 #include <internal/pycore_frame.h>
 
-#include "lib/embed/cpython_frames.h"
+#include "lib/embed/cpython/frames.h"
 
 /* Names are ASCII as a rule; of another string what CPython has encoded before, since to encode it now would allocate. */
 static const char *text_of(PyObject *string) {

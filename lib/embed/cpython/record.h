@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_record.h [L7] - writes each call of CPython's to its domains into a trace, which the main job replays
+ * record.h [L7] - writes each call of CPython's to its domains into a trace, which the main job replays
  * (stress/traces/README.md has the format).
  *
  *   Records gather in memory, go to a file without a name, and at exit(), when their number is known, packed to the one

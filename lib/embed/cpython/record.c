@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cpython_record.c [L7] - the recorder.  Theory: cpython_record.h.
- *   Owner   as in cpython_record.h.
+ * record.c [L7] - the recorder.  Theory: record.h.
+ *   Owner   as in record.h.
  *   Locks   record.  Orders: none: the switch is relaxed.
  */
-#include "lib/embed/cpython_record.h"
+#include "lib/embed/cpython/record.h"
 
 #include <endian.h>
 #include <errno.h>
