@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """bazel run -c opt //stress/python:bench -- [OPTION]... [PROGRAM]...
 
-Python programs end to end, on python3.11 with its own pymalloc and on the same python3.11 with gilloc preloaded: user and
-system time and peak memory, the two in turns, so that a busy machine is so for both.  Of the rounds the median is shown,
-and of the ratios of the two in the same round the median too.
+Python programs end to end, on python3.11 with its own pymalloc and on the same python3.11 with gilloc preloaded: user
+and system time and peak memory, the two in turns, so that a busy machine is so for both.  Of the rounds the median is
+shown, and of the ratios of the two in the same round the median too.
 """
 import argparse
 import os

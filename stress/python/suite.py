@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """bazel run -c opt //stress/python:suite -- [OPTION]... [FILE]...
 
-CPython's own test suite, on python3.11 and on gilloc: each file in a process of its own on the one and then on the other,
-and the two side by side: files passed, skipped and failed, total time of the processor, largest memory.
+CPython's own test suite, on python3.11 and on gilloc: each file in a process of its own on the one and then on the
+other, and the two side by side: files passed, skipped and failed, total time of the processor, largest memory.
 
 A file that fails is run again, alone, since some depend on how busy the machine is.  Exit status: 0 if all files that
 pass on python3.11 pass on gilloc, but for the tests that assert pymalloc's identity; 1 if not; 2 if it cannot run.
@@ -90,7 +90,8 @@ class Run:
                 with open(self.options.rows, "a") as file:
                     file.write(json.dumps([side, name, row]) + "\n")
             if self.options.verbose:
-                print("%-8s %-30s %-8s %7.2f s %s" % (side, name, row.result, row.cpu, " ".join(row.broken)), flush=True)
+                broken = " ".join(row.broken)
+                print("%-8s %-30s %-8s %7.2f s %s" % (side, name, row.result, row.cpu, broken), flush=True)
 
     def all(self, names):
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
@@ -149,10 +150,11 @@ def arguments():
     parser.add_argument("--quarter", action="store_true", help="those of quarter.txt, which allocate most")
     parser.add_argument("--without", default="", metavar="LIST", help="files to leave out, with commas")
     parser.add_argument("--only", choices=["python", "gilloc"], help="on one of the two")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="files at once (default: processors)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N",
+                        help="files at once (default: processors)")
     parser.add_argument("--limit", type=int, default=900, metavar="SECONDS", help="for one file (default 900)")
     parser.add_argument("--rows", metavar="FILE", help="keeps what is done there, and goes on from it")
-    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="on gilloc: GILLOC_HARDEN=1, say")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="on gilloc")
     parser.add_argument("--verbose", action="store_true", help="a line for each file")
     parser.add_argument("--program", default="lib/embed/cpython/gilloc-python", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -164,7 +166,8 @@ def main():
         if not os.path.exists(path):
             print("suite: %s is missing (Debian: apt-get install %s)" % (path, package), file=sys.stderr)
             return 2
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job of a shell, and then by who is tested
+    # Ignored in a job of a shell, and then by who is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith(("PYTHON", "GILLOC", "LD_"))]:
         del os.environ[name]
     os.environ.setdefault("HOME", tempfile.gettempdir())

@@ -108,7 +108,8 @@ class Program(Case):
                                               for i, part in enumerate(expected)))
 
     def test_the_executable_is_itself(self):
-        code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import _gilloc; print(_gilloc.is_installed())'])"
+        inner = "import _gilloc; print(_gilloc.is_installed())"
+        code = "import subprocess, sys; subprocess.run([sys.executable, '-c', '%s'])" % inner
         self.assertEqual(run(PROGRAM, "-c", code), (0, "True\n", ""))
 
     def test_the_blocks_are_gillocs(self):
@@ -148,7 +149,8 @@ class Program(Case):
         code = "import ctypes; ctypes.CDLL(None).PyObject_Malloc(ctypes.c_size_t(100000))"
         status, out, err = run(PROGRAM, "-c", code)
         self.assertEqual((status, out), (-6, ""))
-        self.assertIn("Fatal gilloc error: PyObject_Malloc: Python memory allocator called without holding the GIL", err)
+        message = "Fatal gilloc error: PyObject_Malloc: Python memory allocator called without holding the GIL"
+        self.assertIn(message, err)
 
     def test_threads_and_forks(self):
         code = CHURN + """
@@ -166,7 +168,7 @@ with multiprocessing.get_context('fork').Pool(2) as pool: print(pool.map(len, ['
         self.assertEqual(run(PROGRAM, self.script(code)), (0, "[0, 1, 2, 3]\n", ""))
 
     def test_subinterpreters_and_tracemalloc(self):
-        code = "import _xxsubinterpreters as s; i = s.create(); s.run_string(i, 'x = [str(n) for n in range(9999)]'); " \
+        code = "import _xxsubinterpreters as s; i = s.create(); s.run_string(i, 'x = [str(n) for n in range(999)]'); " \
                "s.destroy(i); import tracemalloc; tracemalloc.start(); x = [bytes(50)] * 2; " \
                "print(tracemalloc.get_traced_memory()[0] > 0)"
         self.assertEqual(run(PROGRAM, "-c", code), (0, "True\n", ""))
@@ -179,19 +181,21 @@ with multiprocessing.get_context('fork').Pool(2) as pool: print(pool.map(len, ['
 
     def test_it_has_none_of_cpythons_names(self):
         for file, allowed in [(PROGRAM, {"gilloc_python_main"}), (LIBRARY, {"PyInit__gilloc"})]:
-            out = subprocess.run(["nm", "-D", "--defined-only", file], stdout=subprocess.PIPE, text=True, check=True).stdout
+            _, out, _ = run("nm", "-D", "--defined-only", file)
             self.assertEqual({name for kind, name in re.findall(r" ([A-Z]) (\w+)", out) if kind in "TDR"}, allowed)
 
 
 class Options(Case):
     def test_statistics_are_printed_as_the_program_ends(self):
-        code = "import os\nkept = [str(i) for i in range(30000)]\nif os.fork() == 0: raise SystemExit\nos.wait()\nprint('end')"
+        code = "import os\nkept = [str(i) for i in range(30000)]\n" \
+               "if os.fork() == 0: raise SystemExit\nos.wait()\nprint('end')"
         status, out, err = run(PROGRAM, "--stats", self.script(code))
         self.assertEqual((status, out), (0, "end\n"))
         self.assertGreater(figure(err, "small blocks in use"), 30000)
         self.assertEqual(len(re.findall(r"^raw blocks: [1-9]\d* now, [1-9]\d* ever$", err, re.M)), 1)
 
-    KEEPER = "class Keeper:\n    def keep(self):\n        return [str(i) for i in range(40000)]\nkept = Keeper().keep()\n"
+    KEEPER = "class Keeper:\n    def keep(self):\n        return [str(i) for i in range(40000)]\n" \
+             "kept = Keeper().keep()\n"
     STACK = ["Keeper.keep.<locals>.<listcomp>", "Keeper.keep", "<module>"]
 
     def test_a_trace_has_pythons_stack(self):
@@ -202,7 +206,8 @@ class Options(Case):
             largest = re.search(r"^(\d+) bytes in (\d+) blocks, allocated at.*\n((?:    .*\n)+)", err, re.M)
             self.assertGreaterEqual(int(largest.group(2)), 40000)
             frames = [frame.strip() for frame in largest.group(3).split("\n")[:-1]]
-            self.assertEqual(frames, ["%s (%s:%d)" % (name, script, line) for name, line in zip(self.STACK, [3, 3, 4])][:depth])
+            expected = ["%s (%s:%d)" % (name, script, line) for name, line in zip(self.STACK, [3, 3, 4])]
+            self.assertEqual(frames, expected[:depth])
 
     def test_a_profile_has_pythons_stack(self):
         script = self.script(self.KEEPER)
@@ -219,7 +224,8 @@ class Options(Case):
     def test_nothing_is_printed_by_a_forked_child(self):
         code = "import os\nif os.fork() == 0: raise SystemExit\nos.wait()"
         status, out, err = run(PROGRAM, "--trace", "--stats", "-c", code)
-        self.assertEqual((status, out, err.count(" call sites\n") - err.count(" other call sites\n"), err.count("raw blocks:")), (0, "", 1, 1))
+        heads = len(re.findall(r"blocks of \d+ call sites$", err, re.M))
+        self.assertEqual((status, out, heads, err.count("raw blocks:")), (0, "", 1, 1))
 
     def test_wrong_ones(self):
         for arguments, message in [
@@ -277,7 +283,8 @@ class Preloaded(Case):
     def test_in_a_virtual_environment(self):
         environment = str(self.folder / "environment")
         self.assertEqual(run(STOCK, "-m", "venv", "--without-pip", environment), (0, "", ""))
-        status, out, err = preload(environment + "/bin/python", "-c", "import sys; print(sys.prefix)", GILLOC_STATS="text")
+        code = "import sys; print(sys.prefix)"
+        status, out, err = preload(environment + "/bin/python", "-c", code, GILLOC_STATS="text")
         self.assertEqual((status, out), (0, environment + "\n"))
         self.assertGreater(figure(err, "small blocks in use") + figure(err, "arenas, at most"), 0)
 
@@ -338,8 +345,8 @@ class Module(Case):
         status, out, err = self.late("import _gilloc; _gilloc.install()", PYTHONMALLOC="debug")
         self.assertEqual((status, out), (1, ""))
         self.assertTrue(err.endswith(
-            "RuntimeError: PYTHONMALLOC asks for debug hooks or for the system's allocator, for which gilloc must be there "
-            "from the start: use gilloc-python\n"
+            "RuntimeError: PYTHONMALLOC asks for debug hooks or for the system's allocator, for which gilloc must be "
+            "there from the start: use gilloc-python\n"
         ), err)
 
 

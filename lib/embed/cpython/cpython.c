@@ -122,44 +122,44 @@ static bool is_ours(const void *block) {
 }
 
 /* Large blocks are the system's with either owner; asked of the former one, so that each counts what it frees. */
-#define LATE(name, domain, NAME)                                                       \
-    static void *late_##name##_malloc(void *ctx, size_t size) {                        \
-        (void)ctx;                                                                     \
-        const PyMemAllocatorEx *other = &before[domain];                               \
+#define LATE(name, domain, NAME)                                                            \
+    static void *late_##name##_malloc(void *ctx, size_t size) {                             \
+        (void)ctx;                                                                          \
+        const PyMemAllocatorEx *other = &before[domain];                                    \
         return size > GI_SMALL_MAX ? other->malloc(other->ctx, size) : NAME##_Malloc(size); \
-    }                                                                                  \
-    static void *late_##name##_calloc(void *ctx, size_t count, size_t size) {          \
-        (void)ctx;                                                                     \
-        const PyMemAllocatorEx *other = &before[domain];                               \
-        bool large = size != 0 && count > GI_SMALL_MAX / size;                         \
+    }                                                                                       \
+    static void *late_##name##_calloc(void *ctx, size_t count, size_t size) {               \
+        (void)ctx;                                                                          \
+        const PyMemAllocatorEx *other = &before[domain];                                    \
+        bool large = size != 0 && count > GI_SMALL_MAX / size;                              \
         return large ? other->calloc(other->ctx, count, size) : NAME##_Calloc(count, size); \
-    }                                                                                  \
-    static void late_##name##_free(void *ctx, void *block) {                           \
-        (void)ctx;                                                                     \
-        const PyMemAllocatorEx *other = &before[domain];                               \
-        if (is_ours(block)) {                                                          \
-            NAME##_Free(block);                                                        \
-        } else {                                                                       \
-            other->free(other->ctx, block);                                            \
-        }                                                                              \
-    }                                                                                  \
-    static void *late_##name##_realloc(void *ctx, void *block, size_t size) {          \
-        const PyMemAllocatorEx *other = &before[domain];                               \
-        if (block == NULL) {                                                           \
-            return late_##name##_malloc(ctx, size);                                    \
-        }                                                                              \
-        if (!is_ours(block)) {                                                         \
-            return other->realloc(other->ctx, block, size);                            \
-        }                                                                              \
-        if (size <= GI_SMALL_MAX) {                                                    \
-            return NAME##_Realloc(block, size);                                        \
-        }                                                                              \
-        void *moved = other->malloc(other->ctx, size);                                 \
-        if (moved != NULL) {                                                           \
-            memcpy(moved, block, gilloc_usable_size(domain, block)); /* at most 512 */ \
-            NAME##_Free(block);                                                        \
-        }                                                                              \
-        return moved;                                                                  \
+    }                                                                                       \
+    static void late_##name##_free(void *ctx, void *block) {                                \
+        (void)ctx;                                                                          \
+        const PyMemAllocatorEx *other = &before[domain];                                    \
+        if (is_ours(block)) {                                                               \
+            NAME##_Free(block);                                                             \
+        } else {                                                                            \
+            other->free(other->ctx, block);                                                 \
+        }                                                                                   \
+    }                                                                                       \
+    static void *late_##name##_realloc(void *ctx, void *block, size_t size) {               \
+        const PyMemAllocatorEx *other = &before[domain];                                    \
+        if (block == NULL) {                                                                \
+            return late_##name##_malloc(ctx, size);                                         \
+        }                                                                                   \
+        if (!is_ours(block)) {                                                              \
+            return other->realloc(other->ctx, block, size);                                 \
+        }                                                                                   \
+        if (size <= GI_SMALL_MAX) {                                                         \
+            return NAME##_Realloc(block, size);                                             \
+        }                                                                                   \
+        void *moved = other->malloc(other->ctx, size);                                      \
+        if (moved != NULL) {                                                                \
+            memcpy(moved, block, gilloc_usable_size(domain, block)); /* at most 512 */      \
+            NAME##_Free(block);                                                             \
+        }                                                                                   \
+        return moved;                                                                       \
     }
 
 LATE(mem, PYMEM_DOMAIN_MEM, PyMem)
@@ -208,7 +208,8 @@ const char *gi_cpython_install(gi_cpython_way way) {
         return problem;
     }
     if (way == GI_CPYTHON_LATE && !(gi_domain_is_default(PYMEM_DOMAIN_MEM) && gi_domain_is_default(PYMEM_DOMAIN_OBJ))) {
-        return "PYTHONMALLOC asks for debug hooks or for the system's allocator, for which gilloc must be there from the "
+        return "PYTHONMALLOC asks for debug hooks or for the system's allocator, for which gilloc must be there from "
+               "the "
                "start: use gilloc-python";
     }
     const PyMemAllocatorEx *tables = way == GI_CPYTHON_LATE ? late : early;
@@ -250,9 +251,10 @@ static void *first_arena(void *ctx, size_t size) {
     (void)ctx;
     cpython.set_arena(&arenas);
     if (!gi_cpython_is_installed()) {
-        fputs("gilloc: CPython does without gilloc here: PYTHONMALLOC, PYTHONDEVMODE or -X dev chose another allocator "
-              "(leave them out, or use gilloc-python, which has debug hooks of its own for them)\n",
-              stderr);
+        fputs(
+            "gilloc: CPython does without gilloc here: PYTHONMALLOC, PYTHONDEVMODE or -X dev chose another allocator "
+            "(leave them out, or use gilloc-python, which has debug hooks of its own for them)\n",
+            stderr);
     }
     return arenas.alloc(arenas.ctx, size);
 }
@@ -290,7 +292,8 @@ static gi_cpython_frames python_frames; /* constant once tracing has started */
 static int get_frames(void *ctx, gilloc_frame *out, int max) {
     gi_cpython_frame frames[GI_CPYTHON_FRAMES];
     (void)ctx;
-    int found = gi_cpython_lock.held(NULL) ? python_frames(frames, max < GI_CPYTHON_FRAMES ? max : GI_CPYTHON_FRAMES) : 0;
+    int found =
+        gi_cpython_lock.held(NULL) ? python_frames(frames, max < GI_CPYTHON_FRAMES ? max : GI_CPYTHON_FRAMES) : 0;
     for (int i = 0; i < found; i++) {
         out[i] = (gilloc_frame){frames[i].function, frames[i].file, frames[i].line, NULL};
     }

@@ -6,8 +6,8 @@
  *   this module keeps gilloc's names to itself (cpython.map), so that none takes the place of CPython's.
  *
  *   early   before CPython has made a block: raw, mem and object are gilloc's.
- *   late    in a running interpreter: requests up to 512 bytes of mem and object are gilloc's from now on; what is at no
- *           address of gilloc's belongs to the allocator before, which also serves large requests and raw.
+ *   late    in a running interpreter: requests up to 512 bytes of mem and object are gilloc's from now on; what is at
+ *           no address of gilloc's belongs to the allocator before, which also serves large requests and raw.
  *
  *   The lock is CPython's.  Who holds it is asked by PyGILState_Check(), at a thread's first call and on slow paths.
  *

@@ -5,12 +5,12 @@
  *   Locks   none.  Orders: none.
  */
 #define Py_BUILD_CORE_MODULE 1
+#include "lib/embed/cpython/frames.h"
+
 #include <Python.h>
 #include <internal/pycore_frame.h>
 
-#include "lib/embed/cpython/frames.h"
-
-/* Names are ASCII as a rule; of another string what CPython has encoded before, since to encode it now would allocate. */
+/* Names are ASCII as a rule; of another string what CPython has encoded before: to encode it now would allocate. */
 static const char *text_of(PyObject *string) {
     if (string == NULL || !PyUnicode_Check(string)) {
         return "?";

@@ -29,7 +29,8 @@ PyMODINIT_FUNC PyInit__gilloc(void);
 static PyObject *install(PyObject *module, PyObject *none) {
     (void)module;
     (void)none;
-    const char *problem = gi_cpython_is_here() ? gi_cpython_install(GI_CPYTHON_LATE) : "CPython's functions are missing";
+    const char *problem =
+        gi_cpython_is_here() ? gi_cpython_install(GI_CPYTHON_LATE) : "CPython's functions are missing";
     if (problem != NULL) {
         PyErr_SetString(PyExc_RuntimeError, problem);
         return NULL;
