@@ -43,7 +43,8 @@ def _pkg_config_library_impl(rctx):
     includes = []
     for flag in flags:
         # The compiler has /usr/include and its multiarch folder (one level deeper) by itself.
-        if flag.startswith("-I") and flag != "-I/usr/include" and not flag.endswith("-linux-gnu"):
+        own = flag == "-I/usr/include" or (flag.startswith("-I/usr/include/") and flag.endswith("-linux-gnu"))
+        if flag.startswith("-I") and not own:
             folder = "include%d" % len(includes)
             rctx.symlink(flag[2:], folder)
             includes.append(folder)

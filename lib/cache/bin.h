@@ -24,4 +24,15 @@ typedef struct gi_bin {
 /* The fast path finds a bin by a shift: class * 32 bytes (address_map.h). */
 _Static_assert(sizeof(gi_bin) == 1u << GI_WORD_CLASS_SHIFT, "a page word's class field is the offset of a bin");
 
+/* Hardened mode: so many blocks of a bin are freed before the first of them is handed out again, as long as the pools
+   have others: until then who frees a block once more is found, since it is free. */
+#ifdef GI_HOSTILE
+#define GI_HARDENED_DELAY 1u
+#else
+#define GI_HARDENED_DELAY 64u
+#endif
+static inline bool gi_hardened_may_reuse(const gi_bin *bin) {
+    return bin->cap - (uint32_t)bin->room >= GI_HARDENED_DELAY;
+}
+
 #endif /* GI_BIN_H */

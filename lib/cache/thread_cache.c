@@ -51,7 +51,8 @@ static gi_bin *bin_of(gi_thread_cache *cache, unsigned kind, unsigned size_class
 
 static uint32_t cap_for(unsigned size_class, uint32_t bytes) {
     uint32_t blocks = bytes / (uint32_t)gi_class_size(size_class);
-    return blocks < CAP_BLOCKS_MIN ? CAP_BLOCKS_MIN : blocks;
+    uint32_t least = gi_unlikely(gi_hardened.on) ? GI_HARDENED_DELAY + CAP_BLOCKS_MIN : CAP_BLOCKS_MIN;
+    return blocks < least ? least : blocks;
 }
 
 /* --- invariant check -------------------------------------------------------------------------- */
@@ -431,18 +432,23 @@ static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned
     bin->room = (int32_t)bin->cap;
 }
 
+/* What has been freed is handed out again. */
+static inline void reuse(gi_bin *bin, unsigned kind, unsigned size_class, const char *function) {
+    gi_free_list_look(kind, size_class, bin->free, function);
+    bin->alloc = bin->free;
+    bin->free = NULL;
+    bin->length = bin->cap - (uint32_t)bin->room;
+    bin->room = (int32_t)bin->cap;
+    bin->fresh = false;
+}
+
 static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
                                                          unsigned size_class, const char *function) {
     if (bin->cap == 0) {
         use_bin(cache, bin, kind, size_class);
     }
-    if (bin->free != NULL) {
-        gi_free_list_look(kind, size_class, bin->free, function);
-        bin->alloc = bin->free;
-        bin->free = NULL;
-        bin->length = bin->cap - (uint32_t)bin->room;
-        bin->room = (int32_t)bin->cap;
-        bin->fresh = false;
+    if (bin->free != NULL && (!gi_hardened.on || gi_hardened_may_reuse(bin))) {
+        reuse(bin, kind, size_class, function);
         return true;
     }
     gi_remote_list *remote = &cache->own.remote[kind][size_class];
@@ -458,7 +464,10 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
     uint32_t length;
     gi_link *blocks = take_from_pools(cache, kind, size_class, &length, &fresh, function);
     if (blocks == NULL) {
-        return false;
+        if (bin->free != NULL) { /* hardened mode, and there are no others */
+            reuse(bin, kind, size_class, function);
+        }
+        return bin->alloc != NULL;
     }
     if (gi_unlikely(bin->alloc != NULL)) { /* a user's arena allocator has allocated meanwhile */
         gi_link *last = blocks;

@@ -71,6 +71,18 @@ class Programs(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout
 
+    def flags_of_others(self, text):
+        """What pkg-config says of the runtimes that a program includes, as the document says; None: one is missing."""
+        flags = []
+        for package, debian in (("lua5.4", "liblua5.4-dev"), ("sqlite3", "libsqlite3-dev")):
+            if "#include <%s.h>" % package.rstrip(".0123456789") in text or "#include <%s.h>" % package in text:
+                done = run("pkg-config", "--cflags", "--libs", package)
+                if done.returncode != 0:
+                    print("SKIPPED: %s is missing (Debian: apt-get install %s)" % (package, debian))
+                    return None
+                flags += shlex.split(done.stdout)
+        return flags
+
     def test_every_program(self):
         command = command_of("docs/embedding.md", "cc ")
         found = 0
@@ -78,7 +90,10 @@ class Programs(unittest.TestCase):
             for block in blocks(document, "c"):
                 with self.subTest("%s:%d" % (document, block.line)):
                     self.assertIn("int main(void) {", block.text, "a piece that cannot be run")
-                    program = self.compile(block.text, command, "-std=gnu11", *WARNINGS)
+                    more = self.flags_of_others(block.text)
+                    if more is None:
+                        continue
+                    program = self.compile(block.text, command, "-std=gnu11", *WARNINGS, *more)
                     self.run_well(program, PYTHON_GIL="1")
                     if "gilloc_set_lock" not in block.text:
                         self.run_well(program, PYTHON_GIL="0")
