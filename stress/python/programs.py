@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""programs.py NAME - programs for bench.py, each a second or so of what Python programs do."""
+"""programs.py NAME - programs for bench.py, each half a second or so of what Python programs do; test_X is a file of
+CPython's test suite.  The last line says how much memory it had at most, in KiB: of its own, which the figure that a
+parent gets is not, since that one has the memory of the parent's fork in it."""
 import ast
 import collections
 import difflib
@@ -90,4 +92,14 @@ def table():
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]]()
+    if sys.argv[1].startswith("test_"):
+        from test.libregrtest import main
+
+        try:
+            main([sys.argv[1]], quiet=True)
+        except SystemExit as end:
+            if end.code:
+                raise
+    else:
+        globals()[sys.argv[1]]()
+    print("VmHWM", re.search(r"^VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text(), re.M).group(1))

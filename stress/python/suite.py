@@ -116,7 +116,6 @@ def table(run, names):
         ("files failed", lambda rows: "%d" % sum(row.result == "failed" for row in rows)),
         ("user+sys time, s", lambda rows: "%.1f" % sum(row.cpu for row in rows)),
         ("peak RSS, MiB", lambda rows: "%.1f" % (max(row.rss for row in rows) / 1024)),
-        ("mean peak RSS, MiB", lambda rows: "%.1f" % (sum(row.rss for row in rows) / len(rows) / 1024)),
     ]:
         lines.append("%-22s" % words + "".join("%12s" % figure(rows) for rows in columns.values()))
     return "\n".join(lines)
