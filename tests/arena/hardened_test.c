@@ -148,11 +148,11 @@ static void kinds_from_before_have_a_tail_too(void) {
 }
 
 /* An arena from a user's allocator. */
-static void *last;
+static void *arena; /* the last one */
 
 static void *map_arena(void *ctx, size_t size) {
     (void)ctx;
-    return last = aligned_alloc(GI_POOL_SIZE, size);
+    return arena = aligned_alloc(GI_POOL_SIZE, size);
 }
 static void free_arena(void *ctx, void *memory, size_t size) {
     (void)ctx;
@@ -166,7 +166,7 @@ static void arenas_elsewhere_have_marks(void) {
     gi_pool *pool = make_pool(GI_KIND_MEM, 3);
     EXPECT((uintptr_t)pool->memory - gi_hardened.base >= gi_hardened.span);
     expect_carved(GI_KIND_MEM, 3);
-    free(last); /* the process ends */
+    free(arena); /* the process ends */
 }
 
 /* What a slot had, the next one who gets it does not see. */
