@@ -12,26 +12,32 @@
 #include <stdbool.h>
 
 /* X(rank, name): lowest first. */
-#define GI_MUTEX_RANKS(X)                                                               \
-    X(GI_RANK_RUNTIME, "runtime")           /* first use, mode, the caller's lock */    \
-    X(GI_RANK_HOOKS, "hooks")               /* installing debug hooks */                \
-    X(GI_RANK_DOMAIN, "domain")             /* publishing an allocator */               \
-    X(GI_RANK_WORLD, "world")               /* who has stopped it, and who waits */     \
-    X(GI_RANK_REGISTRY, "registry")         /* the list of thread states */             \
-    X(GI_RANK_KIND, "kind")                 /* making a kind */                         \
-    X(GI_RANK_CLAIM, "claim")               /* upkeep of an idle heap, one at a time */ \
-    X(GI_RANK_SHARED_HEAP, "shared heap")   /* pools without an owning thread */        \
-    X(GI_RANK_LIMBO, "limbo")               /* what waits for a grace period */         \
-    X(GI_RANK_ARENA, "arena")               /* the shared arena manager */              \
-    X(GI_RANK_ADDRESS_MAP, "address map")   /* windows for arenas from a hook */        \
-    X(GI_RANK_HEAP_NUMBERS, "heap numbers") /* heaps by number */                       \
-    X(GI_RANK_QUARANTINE, "quarantine")     /* freed raw blocks */                      \
-    X(GI_RANK_SPARES, "spares")             /* spare quarantines */                     \
-    X(GI_RANK_OS, "os memory")              /* the reservation */                       \
-    X(GI_RANK_RCU, "rcu")                   /* liburcu's registry, around fork */       \
-    X(GI_RANK_LEDGERS, "ledgers")           /* opening one */                           \
-    X(GI_RANK_LEDGER, "ledger")             /* a shard of one */                        \
-    X(GI_RANK_LOCK_QUEUE, "lock queue")     /* waiters for the lock */
+#define GI_MUTEX_RANKS(X)                                                                 \
+    X(GI_RANK_RUNTIME, "runtime")             /* first use, mode, the caller's lock */    \
+    X(GI_RANK_HOOKS, "hooks")                 /* installing debug hooks */                \
+    X(GI_RANK_TRACE, "trace")                 /* starting and stopping a watcher */       \
+    X(GI_RANK_DOMAIN, "domain")               /* publishing an allocator */               \
+    X(GI_RANK_WORLD, "world")                 /* who has stopped it, and who waits */     \
+    X(GI_RANK_REGISTRY, "registry")           /* the list of thread states */             \
+    X(GI_RANK_KIND, "kind")                   /* making a kind */                         \
+    X(GI_RANK_CLAIM, "claim")                 /* upkeep of an idle heap, one at a time */ \
+    X(GI_RANK_SHARED_HEAP, "shared heap")     /* pools without an owning thread */        \
+    X(GI_RANK_LIMBO, "limbo")                 /* what waits for a grace period */         \
+    X(GI_RANK_ARENA, "arena")                 /* the shared arena manager */              \
+    X(GI_RANK_ADDRESS_MAP, "address map")     /* windows for arenas from a hook */        \
+    X(GI_RANK_HEAP_NUMBERS, "heap numbers")   /* heaps by number */                       \
+    X(GI_RANK_QUARANTINE, "quarantine")       /* freed raw blocks */                      \
+    X(GI_RANK_SPARES, "spares")               /* spare quarantines */                     \
+    X(GI_RANK_TRACE_THREADS, "trace threads") /* the accounts of all threads */           \
+    X(GI_RANK_SAMPLES, "samples")             /* live blocks that are samples */          \
+    X(GI_RANK_WALK, "walk")                   /* walking a stack */                       \
+    X(GI_RANK_SITES, "sites")                 /* a shard of them */                       \
+    X(GI_RANK_FOREIGN, "foreign")             /* traced blocks of other allocators */     \
+    X(GI_RANK_OS, "os memory")                /* the reservation */                       \
+    X(GI_RANK_RCU, "rcu")                     /* liburcu's registry, around fork */       \
+    X(GI_RANK_LEDGERS, "ledgers")             /* opening one */                           \
+    X(GI_RANK_LEDGER, "ledger")               /* a shard of one */                        \
+    X(GI_RANK_LOCK_QUEUE, "lock queue")       /* waiters for the lock */
 
 #define GI_RANK_ENUM(rank, name) rank,
 typedef enum { GI_MUTEX_RANKS(GI_RANK_ENUM) GI_RANK_COUNT } gi_mutex_rank;

@@ -14,6 +14,7 @@
 #include "lib/cache/object_alloc.h"
 #include "lib/domain/debug_hooks.h"
 #include "lib/domain/domain.h"
+#include "lib/domain/trace_sample.h"
 #include "lib/domain/watched.h"
 #include "lib/os/raw_alloc.h"
 
@@ -212,6 +213,7 @@ int gilloc_visit_blocks(PyMemAllocatorDomain domain, gilloc_visitor visit, void 
     gi_runtime_ask_if_due();
     errno = saved_errno;
     int result = gi_address_map_walk(visit_pool, &work);
+    result = result == 0 ? gi_sample_visit(work.kind, visit, arg) : result; /* they are not in pools */
     gi_start();
     return result;
 }

@@ -17,9 +17,14 @@
 /* Address space only: 64 GiB of arenas.  Hostile builds have small pages, so more of them a byte. */
 #ifdef GI_HOSTILE
 #define RESERVE (1ull << 30)
+#define RETIRE_LIMIT 512
 #else
 #define RESERVE (64ull << 30)
+#define RETIRE_LIMIT (1u << 20)
 #endif
+
+/* CPython's limit. */
+#define FRAMES_MAX 65535u
 
 typedef struct gi_option_row {
     const char *variable;
@@ -44,7 +49,7 @@ static const gi_option_row options[GI_OPTIONS] = {
                            "address space to reserve for arenas; it uses no memory. 0: none, arenas are mapped one by "
                            "one. What the system refuses is halved until it fits; of a limit on address space "
                            "(RLIMIT_AS) at most a quarter is taken"},
-    [GI_OPTION_RETIRE_LIMIT] = {"GILLOC_RETIRE_LIMIT", "bytes", NULL, 1u << 20, false, "bytes; 1048576",
+    [GI_OPTION_RETIRE_LIMIT] = {"GILLOC_RETIRE_LIMIT", "bytes", NULL, RETIRE_LIMIT, false, "bytes; 1048576",
                                 "as gilloc_set_retire_limit()"},
     [GI_OPTION_STOP_DEADLINE] = {"GILLOC_STOP_DEADLINE", "microseconds", NULL, 0, false, "microseconds; 0",
                                  "as gilloc_set_stop_deadline()"},
@@ -59,6 +64,14 @@ static const gi_option_row options[GI_OPTIONS] = {
     [GI_OPTION_WATCH] = {"GILLOC_WATCH", NULL, "0 1", 1, false, "1 (default), 0",
                          "under Valgrind's memcheck, and in a program built with AddressSanitizer or ThreadSanitizer, "
                          "tell the tool of each block (tools.md); 0: as if there were no tool"},
+    [GI_OPTION_TRACE] = {"PYTHONTRACEMALLOC", "frames", NULL, 0, true, "frames, 1 to 65535; 0",
+                         "as gilloc_trace_start(), from the first call on; 0: not"},
+    [GI_OPTION_SAMPLE] = {"GILLOC_SAMPLE", "bytes", NULL, 0, true, "bytes; 0",
+                          "as gilloc_sample_start(), from the first call on, 524288 being usual; 0: not"},
+    [GI_OPTION_PROFILE] = {"GILLOC_PROFILE", NULL, NULL, 0, false, "a file",
+                           "with tracing or sampling: where the profile is written at exit; .svg: a flame graph, "
+                           ".folded: folded stacks, .pb.gz: for pprof, else text. Of samples it is what was ever "
+                           "allocated, else what is alive"},
 };
 
 static uint64_t values[GI_OPTIONS];
@@ -77,7 +90,11 @@ static uint64_t number_of(const gi_option_row *row, const char *value) {
     char *end = NULL;
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number > (unsigned long long)PY_SSIZE_T_MAX) {
+    bool wrong = value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0;
+    if (row == &options[GI_OPTION_TRACE] && (wrong || number > FRAMES_MAX)) {
+        gi_fatal_input("PYTHONTRACEMALLOC", "invalid number of frames");
+    }
+    if (wrong || number > (unsigned long long)PY_SSIZE_T_MAX) {
         gi_fatal_input(variable, "must be a number of %s, not \"%.100s\"", row->unit, value);
     }
     return number;

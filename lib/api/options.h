@@ -25,6 +25,9 @@ typedef enum gi_option_id {
     GI_OPTION_MALLOC_STATS,  /* text: set or not */
     GI_OPTION_STATS,         /* gi_option_stats */
     GI_OPTION_WATCH,         /* 0: no tool is told */
+    GI_OPTION_TRACE,         /* frames; 0: no tracing */
+    GI_OPTION_SAMPLE,        /* bytes; 0: no sampling */
+    GI_OPTION_PROFILE,       /* a file */
     GI_OPTIONS
 } gi_option_id;
 

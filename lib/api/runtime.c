@@ -26,6 +26,8 @@
 #include "lib/domain/domain.h"
 #include "lib/domain/ledger.h"
 #include "lib/domain/quarantine.h"
+#include "lib/domain/trace.h"
+#include "lib/domain/trace_sample.h"
 #include "lib/domain/watched.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
@@ -107,6 +109,7 @@ void gi_runtime_ready_slow(void) {
             gi_fatal("first use", "no thread-specific key is left" GI_DO("call it before other libraries use them up"));
         }
         serve_as_asked();
+        gi_runtime_start_tracing();
         /* order(ready): release; pairs with acquire in gi_runtime_ready(). */
         gi_store_release(&gi_runtime_is_ready, 1);
     }
@@ -617,6 +620,7 @@ const gi_object_upcalls gi_object_up = {
     .attach_itself = attach_itself,
     .lock_held = lock_held,
     .raw_usable_size = raw_usable_size,
+    .sampled_size = gi_sample_class_size,
     .raw_malloc = raw_malloc,
     .raw_calloc = raw_calloc,
     .raw_realloc = raw_realloc,
@@ -725,6 +729,7 @@ void gi_runtime_before_fork(void) {
     gi_this.forking = true;
     gi_mutex_lock(&runtime_mutex);
     gi_debug_before_fork();
+    gi_trace_before_fork();
     gi_domain_before_fork();
     gi_stop_before_fork();
     gi_registry *first = gi_registry_first_locked();
@@ -740,6 +745,7 @@ void gi_runtime_before_fork(void) {
     gi_address_map_before_fork();
     gi_heap_numbers_before_fork();
     gi_debug_quarantine_before_fork();
+    gi_trace_threads_before_fork();
     gi_os_before_fork();
     gi_rcu_before_fork();
     gi_ledger_before_fork();
@@ -752,6 +758,7 @@ static void unlock_all(void) {
     gi_ledger_after_fork();
     gi_rcu_after_fork();
     gi_os_after_fork();
+    gi_trace_threads_after_fork();
     gi_debug_quarantine_after_fork();
     gi_heap_numbers_after_fork();
     gi_address_map_after_fork();
@@ -765,6 +772,7 @@ static void unlock_all(void) {
     }
     gi_stop_after_fork(); /* after those of the registries: whoever has it may wait for them */
     gi_domain_after_fork();
+    gi_trace_after_fork();
     gi_debug_after_fork();
     gi_mutex_unlock(&runtime_mutex);
     gi_this.forking = false;
@@ -813,6 +821,7 @@ void gi_runtime_after_fork_child(void) {
             }
         }
     }
+    gi_trace_after_fork_child();
     gi_runtime_ask_if_due();
     start_after_fork();
 }
@@ -846,7 +855,7 @@ static void after_fork_child(void) {
 
 /* As early as can be, so that our handlers run next to the fork itself, inside those of programs that use the library.
    What the environment says of the raw domain holds from its first call on. */
-__attribute__((constructor)) static void loaded(void) {
+__attribute__((constructor(101))) static void loaded(void) { /* before those without a number, in a static link too */
     if (pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0) {
         gi_fatal("fork handlers", "out of memory while the library is loaded");
     }

@@ -142,6 +142,9 @@ void gi_runtime_end_claims(void);
    in gil mode it takes the lock for that if it is free, and *taken says that it is to be dropped. */
 bool gi_runtime_may_claim(PyInterpreterState *interpreter, bool *taken);
 
+/* As the library becomes ready: what the environment says of tracing and sampling. */
+void gi_runtime_start_tracing(void);
+
 /* See the public functions of the same names. */
 void gi_runtime_set_stop_deadline(uint64_t microseconds);
 int gi_runtime_set_mode(gilloc_mode mode);

@@ -15,12 +15,14 @@
 #include "lib/arena/kind.h"
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
+#include "lib/cache/sample.h"
 #include "lib/os/address_kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
 gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
 gi_fast_limits gi_open_limits __attribute__((aligned(GI_CACHE_LINE)));
+static gi_atomic(bool) counted_is_open; /* relaxed: as the limits */
 
 const gi_call_names gi_calls[GI_KINDS] = {
     [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", 'm'},
@@ -30,22 +32,23 @@ const gi_call_names gi_calls[GI_KINDS] = {
 
 #define NO_SIZE SIZE_MAX
 
-static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large) {
-    gi_store_relaxed(&limits->pages, pages); /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->sizes, sizes); /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->large, large); /* relaxed: see object_alloc.h */
+static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large, bool sampled) {
+    gi_store_relaxed(&limits->swaps, sampled ? 0 : sizes); /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->pages, pages);               /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->sizes, sizes);               /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->large, large);               /* relaxed: see object_alloc.h */
 }
 
 void gi_object_ready(void) {
     if (!gi_hardened.on) {
-        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0);
+        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0, false);
     }
 }
 
-void gi_object_open(unsigned kind, bool large) {
+void gi_object_open(unsigned kind, bool large, bool sampled) {
     /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
-    uint64_t largest = large ? (uint64_t)PTRDIFF_MAX + 1 : 0;
-    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, largest);
+    uint64_t largest = (uint64_t)PTRDIFF_MAX + 1;
+    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large ? largest : 0, sampled);
 }
 
 void gi_object_open_hardened(unsigned kind) {
@@ -53,9 +56,11 @@ void gi_object_open_hardened(unsigned kind) {
 }
 
 void gi_object_close(unsigned kind) {
-    set_limits(&gi_limits[kind], 0, 0, 0);
+    set_limits(&gi_limits[kind], 0, 0, 0, false);
     gi_store_relaxed(&gi_limits[kind].hardened, 0); /* relaxed: see object_alloc.h */
 }
+
+void gi_object_open_counted(bool open) { gi_store_relaxed(&counted_is_open, open); } /* relaxed: as the limits */
 
 /* --- fatal errors ----------------------------------------------------------------------------- */
 
@@ -219,6 +224,11 @@ static bool stays(unsigned kind, size_t size, uint32_t word) {
            4 * size > 3 * gi_class_size(gi_word_class(word));
 }
 
+/* Whether a large block of the thread may go straight to the system's allocator, or back, if it is no sample. */
+static inline bool is_counted_straight(const gi_thread_cache *cache) {
+    return gi_load_relaxed(&counted_is_open) && gi_cache_is_attached(cache); /* relaxed: as the limits */
+}
+
 /* --- malloc, calloc --------------------------------------------------------------------------- */
 
 static void *pop(gi_bin *bin) {
@@ -301,6 +311,41 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     return block;
 }
 
+/* Whether a large block is no sample, for sure; then it is counted. */
+static inline bool is_counted(const gi_thread_cache *cache, size_t size) {
+    gi_sample_thread *thread = &gi_sampling;
+    if (!is_counted_straight(cache) || (thread->small | thread->inside) != 0 || size > (size_t)PTRDIFF_MAX) {
+        return false;
+    }
+    if (!gi_sample_is_on()) {
+        return true;
+    }
+    bool is_seen = thread->seen == gi_load_relaxed_u64(&gi_sample_state); /* relaxed: as declared */
+    if (!is_seen || size > (uint64_t)thread->left) {
+        return false;
+    }
+    thread->left -= (int64_t)size;
+    return true;
+}
+
+void *gi_object_malloc_counted(size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = is_counted(cache, size) ? gi_raw_malloc(NULL, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
+void *gi_object_calloc_counted(size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = is_counted(cache, size) ? gi_raw_calloc(NULL, 1, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
 /* --- free ------------------------------------------------------------------------------------- */
 
 /* A block of another interpreter: nobody's business here, in builds with assertions. */
@@ -345,6 +390,16 @@ static void free_large(gi_thread_cache *cache, void *block) {
         gi_counter_add(&cache->large_freed, 1);
         gi_object_up.raw_free(block);
     }
+}
+
+bool gi_object_free_counted(void *block) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (!is_counted_straight(cache) || gi_sample_may_be(block) || !gi_object_is_large(block)) {
+        return false;
+    }
+    gi_counter_sub(&cache->large, 1);
+    gi_raw_free(NULL, block);
+    return true;
 }
 
 void gi_object_free_slow(unsigned kind, void *block) {
@@ -437,7 +492,7 @@ void *gi_object_malloc_hardened(unsigned kind, size_t size) {
     void *block = gi_object_malloc_hardened_fast(kind, size);
     if (gi_unlikely(block == NULL) && size <= GI_SMALL_MAX - GI_HARDENED_TAIL) {
         gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size + GI_HARDENED_TAIL);
-        if (bin->alloc == NULL && bin->free != NULL) {
+        if (bin->alloc == NULL && bin->free != NULL && gi_hardened_may_reuse(bin)) {
             gi_hardened_swap(bin, kind, gi_size_class(size + GI_HARDENED_TAIL));
             block = gi_object_malloc_hardened_fast(kind, size);
         }
@@ -504,14 +559,37 @@ static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_l
     return moved;
 }
 
+/* A block of the raw domain; it is a small one if it is a sample of class size `block_size`. */
+static void *resize_large(gi_thread_cache *cache, unsigned kind, void *block, size_t size, size_t block_size,
+                          const char *function) {
+    if (block_size == 0 || size > GI_SMALL_MAX) {
+        return gi_object_up.raw_realloc(block, size);
+    }
+    if (stays(kind, size, gi_word_make(0, kind, gi_size_class(block_size)))) {
+        return block;
+    }
+    void *moved = small_slow(cache, kind, size, function);
+    moved = moved != NULL ? moved : large(cache, size);
+    if (moved == NULL) {
+        return size < block_size ? block : NULL;
+    }
+    memcpy(moved, block, size < block_size ? size : block_size);
+    free_large(cache, block);
+    return moved;
+}
+
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
     gi_thread_cache *cache = gi_current_cache;
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
-    if (gi_unlikely(!gi_object_is_straight(cache, limits, size))) {
-        return NULL;
+    bool straight = gi_object_is_straight(cache, limits, size);
+    if (gi_unlikely(!straight) && !is_counted_straight(cache)) {
+        return NULL; /* a runtime's own lock is to be asked, say */
     }
     if (!gi_below_relaxed(page, &limits->pages)) {
+        if (!straight) {
+            return NULL;
+        }
         if (block == NULL) {
             return gi_object_malloc_fast(kind, limits, size);
         }
@@ -540,7 +618,7 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     }
     uint32_t word = gi_object_word(kind, block, function);
     if (word == GI_WORD_NO_ARENA) {
-        return gi_object_up.raw_realloc(block, size);
+        return resize_large(cache, kind, block, size, gi_object_up.sampled_size(block), function);
     }
     expect_live(kind, word, block, function);
     size_t block_size = small_size(kind, word);

@@ -20,17 +20,20 @@
 
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
+#include "lib/cache/sample.h"
 #include "lib/cache/thread_cache.h"
 #include "lib/os/raw_alloc.h"
 
 /* What a domain's fast path may serve; one line, read by every call and written when a domain is opened or closed. */
 typedef struct gi_fast_limits {
-    gi_atomic(uint64_t) sizes; /* requests below are small; 0: closed.  relaxed: see above */
+    _Alignas(GI_CACHE_LINE) gi_atomic(uint64_t) sizes; /* requests below are small; 0: closed.  relaxed: see above */
     gi_atomic(uint64_t) pages; /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
     gi_atomic(uint64_t)
         hardened;              /* not 0: the domain has its default allocator, in hardened mode.  relaxed: see above */
     gi_atomic(uint64_t) large; /* requests below that are not small go straight to the system's allocator; 0: the raw
                                   domain has a hook, or a runtime's own lock is to be asked.  relaxed: see above */
+    gi_atomic(uint64_t) swaps; /* as `sizes`, but 0 while lists are to be counted for sampling as they change places.
+                                  relaxed: see above */
 } gi_fast_limits;
 
 extern gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] GI_INTERNAL;
@@ -44,6 +47,10 @@ typedef struct gi_call_names {
 } gi_call_names;
 extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 
+/* While blocks are sampled: a large one that is no sample, or NULL; whether a large one was none and has been freed. */
+void *gi_object_malloc_counted(size_t size);
+void *gi_object_calloc_counted(size_t size);
+bool gi_object_free_counted(void *block);
 /* The fast path of realloc, for the mem and object domains; NULL for the slow path. */
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 /* A kind that was made, with links where its kind says: the whole calls; the sizes are at most PY_SSIZE_T_MAX. */
@@ -87,8 +94,10 @@ void gi_object_retire_raw(gi_thread_cache *cache, void *block);
 
 /* The library is ready: sets gi_open_limits. */
 void gi_object_ready(void);
-/* Opens or closes the fast path of a kind; `large`: that of its large blocks too. */
-void gi_object_open(unsigned kind, bool large);
+/* Opens or closes the fast path of a kind; `large`: that of its large blocks too; `sampled`: its lists are counted. */
+void gi_object_open(unsigned kind, bool large, bool sampled);
+/* Whether large blocks that are no samples may go straight to the system's allocator and back, of all kinds. */
+void gi_object_open_counted(bool open);
 void gi_object_open_hardened(unsigned kind);
 void gi_object_close(unsigned kind);
 
@@ -103,6 +112,7 @@ typedef struct gi_object_upcalls {
     gi_thread_cache *(*attach_itself)(void);
     bool (*lock_held)(void);
     size_t (*raw_usable_size)(const void *block); /* 0: not known, another allocator made it */
+    size_t (*sampled_size)(const void *block);    /* the class size of a small block that is a sample; 0: it is none */
     void *(*raw_malloc)(size_t size); /* the public functions of the raw domain, so that its hooks see large requests */
     void *(*raw_calloc)(size_t count, size_t size);
     void *(*raw_realloc)(void *block, size_t size);
@@ -163,13 +173,37 @@ static inline void *gi_bin_swap(gi_bin *bin) {
 /* The second half of the fast path, for the mem and object domains: a small block after the bin's two lists have
    changed places, or NULL. */
 static inline void *gi_object_malloc_swap(unsigned kind, const gi_fast_limits *limits, size_t size) {
-    if (gi_unlikely(!gi_below_relaxed(size, &limits->sizes))) {
+    if (gi_unlikely(!gi_below_relaxed(size, &limits->swaps))) {
         return NULL;
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
     /* The bin of 0 bytes has no `free`. */
     if (bin->alloc != NULL || bin->free == NULL || !gi_free_list_begins_well((size - 1) / GI_ALIGNMENT, bin->free)) {
         return NULL;
+    }
+    return gi_bin_swap(bin);
+}
+/* The same while blocks are sampled: the list is counted, and has no sample in it; else it is for the slow path. */
+static inline void *gi_object_malloc_swap_counted(unsigned kind, const gi_fast_limits *limits, size_t size) {
+    if (gi_unlikely(!gi_below_relaxed(size, &limits->sizes))) {
+        return NULL;
+    }
+    gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
+    size_t size_class = (size - 1) / GI_ALIGNMENT; /* the bin of 0 bytes has no `free` */
+    if (bin->alloc != NULL || bin->free == NULL || bin->due != 0) {
+        return NULL;
+    }
+    if (!gi_free_list_begins_well(size_class, bin->free)) { /* it has one block, say */
+        gi_free_list_look_slow(kind, (unsigned)size_class, bin->free, gi_calls[kind].malloc);
+    }
+    if (gi_likely(gi_sample_is_on())) {
+        gi_sample_thread *thread = &gi_sampling;
+        uint64_t bytes = (uint64_t)(bin->cap - (uint32_t)bin->room) * (size_class + 1) * GI_ALIGNMENT;
+        bool is_seen = thread->seen == gi_load_relaxed_u64(&gi_sample_state); /* relaxed: as declared */
+        if (gi_unlikely(!is_seen || bytes > (uint64_t)thread->left)) {
+            return NULL;
+        }
+        thread->left -= (int64_t)bytes;
     }
     return gi_bin_swap(bin);
 }

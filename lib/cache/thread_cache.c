@@ -3,7 +3,7 @@
  * thread_cache.c [L4] - the free blocks of one thread, and the blocks that it has freed for others.
  *   Owner   the thread that is attached with the cache.  Theory and invariants: thread_cache.h, heap.h.
  *   Locks   the shared heap's mutex, around giving and taking its blocks.
- *   Orders  remote-free, remote-close, heap-claim, page-word.
+ *   Orders  remote-free, remote-close, heap-claim, page-word, sample-state.
  */
 #include "lib/cache/thread_cache.h"
 
@@ -12,6 +12,7 @@
 #include "concurrency/check.h"
 #include "lib/arena/kind.h"
 #include "lib/cache/free_list.h"
+#include "lib/cache/sample.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -50,7 +51,8 @@ static gi_bin *bin_of(gi_thread_cache *cache, unsigned kind, unsigned size_class
 
 static uint32_t cap_for(unsigned size_class, uint32_t bytes) {
     uint32_t blocks = bytes / (uint32_t)gi_class_size(size_class);
-    return blocks < CAP_BLOCKS_MIN ? CAP_BLOCKS_MIN : blocks;
+    uint32_t least = gi_unlikely(gi_hardened.on) ? GI_HARDENED_DELAY + CAP_BLOCKS_MIN : CAP_BLOCKS_MIN;
+    return blocks < least ? least : blocks;
 }
 
 /* --- invariant check -------------------------------------------------------------------------- */
@@ -430,18 +432,23 @@ static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned
     bin->room = (int32_t)bin->cap;
 }
 
-bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
-    gi_bin *bin = bin_of(cache, kind, size_class);
+/* What has been freed is handed out again. */
+static inline void reuse(gi_bin *bin, unsigned kind, unsigned size_class, const char *function) {
+    gi_free_list_look(kind, size_class, bin->free, function);
+    bin->alloc = bin->free;
+    bin->free = NULL;
+    bin->length = bin->cap - (uint32_t)bin->room;
+    bin->room = (int32_t)bin->cap;
+    bin->fresh = false;
+}
+
+static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
+                                                         unsigned size_class, const char *function) {
     if (bin->cap == 0) {
         use_bin(cache, bin, kind, size_class);
     }
-    if (bin->free != NULL) {
-        gi_free_list_look(kind, size_class, bin->free, function);
-        bin->alloc = bin->free;
-        bin->free = NULL;
-        bin->length = bin->cap - (uint32_t)bin->room;
-        bin->room = (int32_t)bin->cap;
-        bin->fresh = false;
+    if (bin->free != NULL && (!gi_hardened.on || gi_hardened_may_reuse(bin))) {
+        reuse(bin, kind, size_class, function);
         return true;
     }
     gi_remote_list *remote = &cache->own.remote[kind][size_class];
@@ -457,7 +464,10 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
     uint32_t length;
     gi_link *blocks = take_from_pools(cache, kind, size_class, &length, &fresh, function);
     if (blocks == NULL) {
-        return false;
+        if (bin->free != NULL) { /* hardened mode, and there are no others */
+            reuse(bin, kind, size_class, function);
+        }
+        return bin->alloc != NULL;
     }
     if (gi_unlikely(bin->alloc != NULL)) { /* a user's arena allocator has allocated meanwhile */
         gi_link *last = blocks;
@@ -479,8 +489,79 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
     return true;
 }
 
+/* The same while blocks are sampled. */
+static __attribute__((noinline)) bool refill_and_count(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
+                                                       unsigned size_class, const char *function) {
+    bool is_counted = bin->free != NULL || cache->heap != &cache->own;
+    /* order(sample-state): acquire; pairs with release in gi_sample_start(). */
+    (void)gi_load_acquire(&gi_sample_state);
+    if (!gi_sample_is_due(bin)) {
+        if (!refill(cache, bin, kind, size_class, function)) {
+            return false;
+        }
+        if (gi_sample_list(bin, bin, kind, size_class, is_counted, function)) {
+            return true;
+        }
+    }
+    gi_sampling.small = gi_sample_small(kind, size_class); /* for the raw domain, as where no arena can be had */
+    return false;
+}
+
+bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
+    gi_bin *bin = bin_of(cache, kind, size_class);
+    if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT && gi_sampling.inside == 0) {
+        return refill_and_count(cache, bin, kind, size_class, function);
+    }
+    return refill(cache, bin, kind, size_class, function);
+}
+
+/* Moves blocks from a list to the bin of 0 bytes, until that has its share or there are none. */
+static void borrow(gi_link **from, gi_bin *to, unsigned kind, const char *function) {
+    for (gi_link *block; to->length < ZERO_BLOCKS && (block = *from) != NULL; to->length++) {
+        *from = gi_free_list_next(kind, 0, block, function);
+        gi_link_set(block, to->alloc);
+        to->alloc = block;
+    }
+}
+
+/* The same while blocks are sampled: the bin of 0 bytes is counted by itself.  What it takes of class 0 are the next
+   ones, and if the sample of that class is among them, it goes too: whether a block is taken must not depend on whether
+   it is a sample. */
+static __attribute__((noinline)) bool refill_zero_and_count(gi_thread_cache *cache, unsigned kind,
+                                                            const char *function) {
+    gi_bin *from = bin_of(cache, kind, 0), *to = &cache->bins[kind][0];
+    /* order(sample-state): acquire; pairs with release in gi_sample_start(). */
+    (void)gi_load_acquire(&gi_sample_state);
+    if (!gi_sample_is_due(to)) {
+        to->length = 0;
+        borrow(&from->alloc, to, kind, function);
+        if (to->length < ZERO_BLOCKS) {
+            from->due = 0;
+            if (to->length == 0 && from->free == NULL) {
+                if (!refill(cache, from, kind, 0, function)) {
+                    return false;
+                }
+                gi_link *uncounted = from->alloc;
+                from->alloc = NULL;
+                gi_sample_free_rest(from, uncounted, kind, 0, function);
+            }
+            uint32_t before = to->length;
+            borrow(&from->free, to, kind, function);
+            from->room += (int32_t)(to->length - before);
+        }
+        if (gi_sample_list(to, from, kind, 0, true, function)) {
+            return true;
+        }
+    }
+    gi_sampling.small = gi_sample_small(kind, 0);
+    return false;
+}
+
 bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *function) {
     gi_bin *from = bin_of(cache, kind, 0), *to = &cache->bins[kind][0];
+    if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT && gi_sampling.inside == 0) {
+        return refill_zero_and_count(cache, kind, function);
+    }
     if (from->alloc == NULL && !gi_cache_refill(cache, kind, 0, function)) {
         return false;
     }
@@ -505,11 +586,15 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     uint32_t length = bin->cap;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
-    if (bin->alloc == NULL) {
+    if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_counts_lists())) {
         gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
         bin->alloc = blocks;
         bin->length = length;
         bin->fresh = false;
+        if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT &&
+            !gi_sample_list(bin, bin, kind, size_class, true, function)) {
+            gi_sample_make_due(bin);
+        }
         return;
     }
     if (bin->flushed) { /* only frees since the last time: hold less */
@@ -651,7 +736,7 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
             /* The bin first: giving back may call a user's arena allocator, which may look at the heap. */
             *bin = (gi_bin){.cap = 0};
             if (zero != NULL) {
-                zero->alloc = NULL;
+                *zero = (gi_bin){.cap = 0};
             }
             cache->used[kind] &= ~(1u << size_class);
             for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {

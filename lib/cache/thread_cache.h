@@ -30,20 +30,9 @@
 #include <stdbool.h>
 
 #include "concurrency/remote_list.h"
+#include "lib/cache/bin.h"
 #include "lib/cache/heap.h"
 #include "lib/cache/retired.h"
-
-typedef struct gi_bin {
-    gi_link *alloc, *free;
-    int32_t room;
-    uint32_t cap;
-    uint32_t length; /* how many blocks `alloc` was given, about */
-    bool fresh;      /* all of each block in `alloc` but its first word is zero */
-    bool flushed;    /* the last list that overflowed went to the stash or the pools; none has come from there since */
-} gi_bin;
-
-/* The fast path finds a bin by a shift: class * 32 bytes (address_map.h). */
-_Static_assert(sizeof(gi_bin) == 1u << GI_WORD_CLASS_SHIFT, "a page word's class field is the offset of a bin");
 
 typedef struct gi_remote_slot {
     gi_link *first, *last;

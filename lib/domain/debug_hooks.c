@@ -193,16 +193,8 @@ static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
 /* --- quarantine ------------------------------------------------------------------------------- */
 
 /* The first byte that is not as the free left it; NULL: none. */
-static __attribute__((noinline)) const uint8_t *find_change(const uint8_t *bytes, size_t size) {
-    size_t i = 0;
-    uint64_t word, freed = wide_of(GI_DEBUG_FREED)[0];
-    for (; i + sizeof(word) <= size; i += sizeof(word)) {
-        memcpy(&word, bytes + i, sizeof(word));
-        if (gi_unlikely(word != freed)) {
-            break;
-        }
-    }
-    for (; i < size; i++) {
+static __attribute__((noinline, cold)) const uint8_t *find_change(const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++) {
         if (bytes[i] != GI_DEBUG_FREED) {
             return bytes + i;
         }
@@ -210,10 +202,23 @@ static __attribute__((noinline)) const uint8_t *find_change(const uint8_t *bytes
     return NULL;
 }
 
+/* The same as the next one, of more than NEAR bytes. */
+static __attribute__((noinline)) bool is_far_as_freed(const uint8_t *bytes, size_t size) {
+    wide values[4], differs = {0, 0}, freed = wide_of(GI_DEBUG_FREED);
+    size_t last = size - sizeof(values);
+    for (size_t at = 0;; at = step_at(at + sizeof(values), last)) {
+        memcpy(values, bytes + at, sizeof(values));
+        differs |= (values[0] ^ freed) | (values[1] ^ freed) | (values[2] ^ freed) | (values[3] ^ freed);
+        if (at == last) {
+            return (differs[0] | differs[1]) == 0;
+        }
+    }
+}
+
 /* Whether all `size` bytes, which are 16 or more, are as the free left them. */
 static inline bool is_as_freed(const uint8_t *bytes, size_t size) {
     if (gi_unlikely(size > NEAR)) {
-        return find_change(bytes, size) == NULL;
+        return is_far_as_freed(bytes, size);
     }
     wide value, differs = {0, 0}, freed = wide_of(GI_DEBUG_FREED);
     size_t last = size - sizeof(value);

@@ -10,6 +10,7 @@
 #include "concurrency/mutex.h"
 #include "concurrency/tool.h"
 #include "lib/cache/object_alloc.h"
+#include "lib/cache/sample.h"
 #include "lib/domain/probes.h"
 #include "lib/os/os_memory.h"
 #include "lib/os/raw_alloc.h"
@@ -229,7 +230,7 @@ static inline void look_for_tracer(PyMemAllocatorDomain domain) {
 /* Who serves the call; what that one asks of it is noted. */
 static inline const PyMemAllocatorEx *serve(PyMemAllocatorDomain domain, const void *caller) {
     const PyMemAllocatorEx *allocator = current(domain);
-    if (gi_unlikely(allocator != &defaults->tables[domain]) && caller != NULL) {
+    if (gi_unlikely(allocator != &defaults->tables[domain] || gi_sample_is_watching()) && caller != NULL) {
         gi_domain_caller = caller;
     }
     return allocator;
@@ -274,6 +275,8 @@ bool gi_domain_is_replaced(PyMemAllocatorDomain domain) {
     return gi_domain_watched(domain) != &defaults->tables[domain] || of_system;
 }
 
+bool gi_domain_is_fast(void) { return defaults->fast; }
+
 bool gi_domain_is_default(PyMemAllocatorDomain domain) {
     return current(domain) == &defaults->tables[domain] && !gi_domain_is_replaced(domain);
 }
@@ -306,12 +309,17 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
    large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
    asked about. */
 static void set_open_locked(void) {
-    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !gi_load_relaxed(&lock_is_theirs);
+    bool theirs = gi_load_relaxed(&lock_is_theirs); /* relaxed: under domain_mutex */
+    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !theirs;
+    /* A watcher of the raw domain alone samples. */
+    bool sampled = watchers != NULL && watchers[PYMEM_DOMAIN_MEM].malloc == NULL;
+    bool raw_is_default = gi_load_relaxed(&installed[PYMEM_DOMAIN_RAW]) == NULL; /* relaxed: as above */
+    gi_object_open_counted(sampled && raw_is_default && !theirs);
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
         PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
         gi_object_close(kind);
         if (ready && is_default_locked(domain)) {
-            gi_object_open(kind, large);
+            gi_object_open(kind, large, sampled);
         } else if (ready && defaults == &gi_domain_hardened_defaults &&
                    gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
             gi_object_open_hardened(kind);
@@ -322,7 +330,13 @@ static void set_open_locked(void) {
 /* What serves the domain from now on. */
 static void publish_locked(PyMemAllocatorDomain domain, const table *made) {
     const PyMemAllocatorEx *words = made != NULL ? &made->allocator : NULL;
-    words = watchers != NULL ? &watchers[domain] : words;
+    words = watchers != NULL && watchers[domain].malloc != NULL ? &watchers[domain] : words;
+    if (words != NULL) {
+        /* First no fast path: else the free of a block that came from `words` might take it, in another thread. */
+        gi_object_close(GI_KIND_MEM);
+        gi_object_close(GI_KIND_OBJECT);
+        gi_object_open_counted(false);
+    }
     /* order(domain-table): release; pairs with acquire in gi_domain_watched(). */
     gi_store_release(&installed[domain], made);
     /* order(domain-table): release; pairs with acquire in next_of(). */

@@ -46,8 +46,10 @@ bool gi_domain_is_replaced(PyMemAllocatorDomain domain);
 bool gi_domain_is_default(PyMemAllocatorDomain domain);
 
 /* From now on all calls go to these words, one for each domain and constant, which pass them on to
-   gi_domain_watched(); NULL: nobody watches. */
+   gi_domain_watched(); NULL: nobody watches.  A domain whose words are NULL is not watched. */
 void gi_domain_watch(const PyMemAllocatorEx *tables_of_watcher);
+/* Whether the fast path may stand for the default allocators. */
+bool gi_domain_is_fast(void);
 /* What serves a domain but for the watcher. */
 const PyMemAllocatorEx *gi_domain_watched(PyMemAllocatorDomain domain);
 

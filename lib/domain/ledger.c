@@ -100,11 +100,13 @@ static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t val
     return added;
 }
 
-bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail) {
+bool gi_ledger_swap_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail,
+                              uint64_t *before) {
     gi_ledger_shard *shard = shard_of(ledger, address);
     gi_mutex_lock(&shard->mutex);
     gi_ledger_entry *entry = find_locked(shard, address);
     bool put = true;
+    *before = entry != NULL ? entry->value : 0;
     if (entry != NULL) {
         entry->value = value;
         entry->detail = detail;
@@ -113,6 +115,11 @@ bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t va
     }
     gi_mutex_unlock(&shard->mutex);
     return put;
+}
+
+bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail) {
+    uint64_t before;
+    return gi_ledger_swap_elsewhere(ledger, address, value, detail, &before);
 }
 
 /* What is known of an address; 0: nothing. */
@@ -158,12 +165,16 @@ typedef struct walk {
 
 static int visit_pool(gi_pool *pool, uint32_t word, void *arg) {
     const walk *work = arg;
+    const gi_reservation *reservation = gi_os_reservation();
     (void)word;
-    gi_ledger_word *words = gi_ledger_shadow_word(work->ledger, pool->memory);
+    /* By the place of its descriptor, not by what is in it: another thread may be making the pool. */
+    size_t page = (size_t)((char *)pool - reservation->descriptors) / GI_POOL_DESCRIPTOR_SIZE;
+    char *memory = page < reservation->pages ? reservation->base + page * GI_POOL_SIZE : NULL;
+    gi_ledger_word *words = gi_ledger_shadow_word(work->ledger, memory);
     for (size_t i = 0; words != NULL && i < WORDS_A_PAGE; i++) {
         uint64_t value = gi_load_relaxed(&words[i]);
         if (value != 0) {
-            work->visit(pool->memory + i * GI_ALIGNMENT, value, work->arg);
+            work->visit(memory + i * GI_ALIGNMENT, value, work->arg);
         }
     }
     return 0;

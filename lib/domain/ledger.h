@@ -72,6 +72,8 @@ static inline gi_ledger_word *gi_ledger_shadow_word(const gi_ledger *ledger, con
 
 /* What the next three do for an address that has no word in the shadow.  `detail` may be NULL. */
 bool gi_ledger_put_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail);
+bool gi_ledger_swap_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail,
+                              uint64_t *before);
 uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address, uint64_t *detail);
 uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address, uint64_t *detail);
 
@@ -84,6 +86,17 @@ static inline bool gi_ledger_put(gi_ledger *ledger, const void *address, uint64_
         return true;
     }
     return gi_ledger_put_elsewhere(ledger, address, value, 0);
+}
+
+/* The same, and *before is the word that it had; 0: none. */
+static inline bool gi_ledger_swap(gi_ledger *ledger, const void *address, uint64_t value, uint64_t *before) {
+    gi_ledger_word *word = gi_ledger_shadow_word(ledger, address);
+    if (gi_likely(word != NULL)) {
+        *before = gi_load_relaxed(word); /* relaxed: as declared */
+        gi_store_relaxed(word, value);   /* relaxed: as declared */
+        return true;
+    }
+    return gi_ledger_swap_elsewhere(ledger, address, value, 0, before);
 }
 
 /* The word of an address; 0: none. */

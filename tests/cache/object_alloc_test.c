@@ -75,7 +75,7 @@ static void domains_open_and_close(void) {
         expect_shut(&gi_limits[kind]);
         expect_open(&gi_limits[!kind], true);
         expect_fast_path_shut(kind, block);
-        gi_object_open(kind, true);
+        gi_object_open(kind, true, false);
         expect_open(&gi_limits[kind], true);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], block));
     }

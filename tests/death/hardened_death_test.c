@@ -75,9 +75,16 @@ static void work(void) {
     }
 }
 
-/* Allocates until the blocks that have been freed are used again. */
+/* Frees until those that have been freed may be used again, and allocates until they are. */
 static void use_up(void) {
-    for (int i = 0; i < 10000; i++) {
+    void *blocks[70];
+    for (int i = 0; i < 70; i++) {
+        blocks[i] = PyMem_Malloc(SIZE);
+    }
+    for (int i = 0; i < 70; i++) {
+        PyMem_Free(blocks[i]);
+    }
+    for (int i = 0; i < 7000; i++) {
         EXPECT(PyMem_Malloc(SIZE) != NULL);
     }
 }

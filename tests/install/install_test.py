@@ -19,7 +19,7 @@ INSTALL = os.path.abspath(sys.argv.pop(1))
 HERE = pathlib.Path("tests/install")
 WARNINGS = "-Wall -Wextra -Wundef -pedantic -Werror".split()
 COMPILERS = {"c": ["cc", "-std=c11", "-Wstrict-prototypes"], "c++": ["c++", "-std=c++11"]}
-HEADERS = ("gilloc.h", "lua.h", "pymem.h", "pystate.h", "sqlite.h")
+HEADERS = ("gilloc.h", "lua.h", "pymem.h", "pystate.h", "sqlite.h", "trace.h")
 # What the library defines beside public names; the last two are of static probes.
 OUR_NAME = re.compile(r"gi_|\w+_semaphore$|_$")
 DECLARATION = re.compile(r"^GILLOC_API\s[^;]*?(\w+)\(", re.M)
@@ -125,7 +125,8 @@ class Install(unittest.TestCase):
         self.assertNotIn("TEXTREL", tags)
         self.assertIn("STATIC_TLS", tags)  # initial-exec: one instruction to the thread's cache
         for needed in re.findall(r"NEEDED.*\[(.*)\]", tags):
-            self.assertRegex(needed, r"^(liburcu-(qsbr|common)|libjansson|libc|libm|ld-linux.*)\.so\.\d+$")
+            ours = "liburcu-(qsbr|common)|libjansson|libunwind|libz"
+            self.assertRegex(needed, r"^(%s|libc|libm|ld-linux.*)\.so\.\d+$" % ours)
 
     def test_its_own_calls_stay_inside(self):
         relocations = run("readelf", "-rW", str(self.prefix / "lib/libgilloc.so.0")).stdout

@@ -231,6 +231,7 @@ static void test_plots(void **state) {
         print_message("SKIPPED: %s\n", path);
         skip();
     }
+    setenv("XDG_CACHE_HOME", test_path(directory, "cache"), 1); /* of the fonts */
     snprintf(option, sizeof option, "--plots=%s", test_path(directory, "plots"));
     struct outcome outcome = RUN("--tiny", option);
     assert_string_equal(outcome_text(&outcome.err), "");

@@ -11,6 +11,7 @@
 
 #include <gilloc/pymem.h>
 #include <gilloc/pystate.h>
+#include <gilloc/trace.h>
 #include <stdio.h>
 
 #ifdef __cplusplus

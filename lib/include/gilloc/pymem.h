@@ -176,6 +176,16 @@ GILLOC_API void PyObject_GetArenaAllocator(PyObjectArenaAllocator *allocator);
    function is a fatal error.  Any thread, no lock needed. */
 GILLOC_API void PyObject_SetArenaAllocator(PyObjectArenaAllocator *allocator);
 
+/* --- blocks of other allocators, for tracing (gilloc/trace.h) ----------------- */
+
+/* Records a block that another allocator made, under a domain of the caller's; a
+   block recorded already is replaced.  Domain 0 is gilloc's own.  0, -1 (no
+   memory), or -2 (tracing is off).  Any thread, attached or not; never waits for
+   the lock (CPython's takes it). */
+GILLOC_API int PyTraceMalloc_Track(unsigned int domain, uintptr_t ptr, size_t size);
+/* Forgets it; one that is not known is none the worse.  0, or -2 (tracing is off). */
+GILLOC_API int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t ptr);
+
 #ifdef __cplusplus
 }
 #endif
