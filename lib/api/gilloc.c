@@ -296,6 +296,10 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
 }
 
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
+    bool is_open = domain == PYMEM_DOMAIN_MEM || domain == PYMEM_DOMAIN_OBJ; /* or its limits are 0 */
+    if (is_open && gi_object_free_sized_fast((unsigned)domain - 1, &gi_limits[domain - 1], block, size)) {
+        return;
+    }
     unsigned kind = kind_of(domain, "gilloc_free_sized");
     if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
         gi_debug_check_size(domain, block, size, "gilloc_free_sized");

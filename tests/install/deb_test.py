@@ -76,7 +76,9 @@ class Deb(unittest.TestCase):
         """The packages that have what the library needs, each with a least version."""
         needs = field(RUNTIME_DEB, "Depends").split(", ")
         needed = re.findall(r"NEEDED.*\[(lib.*)\]", run("readelf", "-d", LIBRARY).stdout)
-        owners = {run("dpkg-query", "--search", "*/" + name).stdout.partition(":")[0] for name in needed}
+        triplet = run("dpkg-architecture", "-qDEB_HOST_MULTIARCH").stdout.strip()
+        found = [run("dpkg-query", "--search", "*/%s/%s" % (triplet, name)).stdout for name in needed]
+        owners = {line.partition(":")[0] for line in found}
         self.assertEqual({need.partition(" ")[0] for need in needs}, owners)
         self.assertEqual([need for need in needs if not re.search(r" \(>= \S+\)$", need)], [])
         version = field(RUNTIME_DEB, "Version")

@@ -88,7 +88,7 @@ def depends(folder, libraries):
 
 
 def libraries_of_archive():
-    """Debian's packages to link the static library with: those that gilloc.pc requires, by the names in MODULE.bazel."""
+    """Debian's packages to link the static library with: what gilloc.pc requires, by the names in MODULE.bazel."""
     required = re.search(r"^Requires.private: (.*)$", pathlib.Path("tools/gilloc.pc.in").read_text(), re.M).group(1)
     known = dict(re.findall(r'debian = "(\S+)", pc = "(\S+)"', pathlib.Path("MODULE.bazel").read_text()))
     packages = {pc: debian for debian, pc in known.items()}
