@@ -266,7 +266,8 @@ static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limi
     return true;
 }
 
-/* The same for a block that was requested with `size` bytes, if these are of its class; else the slow path looks. */
+/* The same for a block that was requested with `size` bytes, if these are of its class and it is the start of a block;
+   else the slow path looks. */
 static inline bool gi_object_free_sized_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
     uint64_t page = gi_address_page(base, block);
@@ -274,8 +275,9 @@ static inline bool gi_object_free_sized_fast(unsigned kind, const gi_fast_limits
         return false;
     }
     uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]); /* relaxed: address_map.h */
-    /* Of 0 bytes the quotient is no class; a word that is no pool's is not of this heap either. */
-    return (size - 1) / GI_ALIGNMENT == gi_word_class(word) && gi_object_free_fast(kind, limits, block);
+    size_t size_class = (size - 1) / GI_ALIGNMENT; /* of 0 bytes none; a word that is no pool's is not of this heap */
+    return size_class == gi_word_class(word) && gi_pool_is_start(gi_pool_inverses[size_class], (uintptr_t)block) &&
+           gi_object_free_fast(kind, limits, block);
 }
 
 /* The same for a block of another heap in GIL-free mode: one of the shared heap's for a bin with room, or another one
