@@ -87,6 +87,14 @@ def depends(folder, libraries):
     return re.search(r"^shlibs:Depends=(.*)$", said, re.M).group(1)
 
 
+def libraries_of_archive():
+    """Debian's packages to link the static library with: what gilloc.pc requires, by the names in MODULE.bazel."""
+    required = re.search(r"^Requires.private: (.*)$", pathlib.Path("tools/gilloc.pc.in").read_text(), re.M).group(1)
+    known = dict(re.findall(r'debian = "(\S+)", pc = "(\S+)"', pathlib.Path("MODULE.bazel").read_text()))
+    packages = {pc: debian for debian, pc in known.items()}
+    return ", ".join(packages[pc] for pc in required.split(", "))
+
+
 def pack(folder, name, fields, epoch, output):
     root = folder / name
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
@@ -153,7 +161,7 @@ def main():
             }
 
         pack(folder, RUNTIME, fields(RUNTIME, "libs", needs), epoch, runtime_deb)
-        own = "%s (= %s), libjansson-dev, libunwind-dev, liburcu-dev, zlib1g-dev" % (RUNTIME, version)
+        own = "%s (= %s), %s" % (RUNTIME, version, libraries_of_archive())
         pack(folder, DEVELOPMENT, fields(DEVELOPMENT, "libdevel", own), epoch, development_deb)
 
 
