@@ -6,7 +6,7 @@
  * A table has open addressing.  An entry gets its key once, when its slot is filled
  * already; a removed key stays, with an empty slot, until a new table is made.
  * Orders: a key is released by set_in() and acquired by key_of(); a table is released
- * by grow() and acquired by dictionary_get().
+ * by grow() and acquired by dictionary_look().
  */
 #include "docs/examples/runtime.h"
 
@@ -32,13 +32,17 @@ static struct entry *find(struct table *table, long key) {
     }
 }
 
+struct object *dictionary_look(struct dictionary *dictionary, long key) {
+    struct table *table = atomic_load_explicit(&dictionary->table, memory_order_acquire);
+    if (table == NULL) return NULL;
+    struct entry *entry = find(table, key);
+    if (key_of(entry) != key) return NULL; /* it is free, or another key has come there by now */
+    return atomic_load_explicit(&entry->object, memory_order_acquire);
+}
+
 struct object *dictionary_get(struct dictionary *dictionary, long key) {
     for (;;) {
-        struct table *table = atomic_load_explicit(&dictionary->table, memory_order_acquire);
-        if (table == NULL) return NULL;
-        struct entry *entry = find(table, key);
-        if (key_of(entry) != key) return NULL; /* it is free, or another key has come there by now */
-        struct object *object = atomic_load_explicit(&entry->object, memory_order_acquire);
+        struct object *object = dictionary_look(dictionary, key);
         if (object == NULL || object_try_ref(object)) return object;
         /* It has ended: it was replaced, here or in a newer table. */
     }

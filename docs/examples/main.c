@@ -18,7 +18,7 @@ enum {
     KEYS = 4096,          /* 1 to KEYS; each is written by one thread, and read by all */
     READS = 4,            /* in a step */
     CHAIN = 8,            /* objects that a step makes and drops */
-    WRITE_EVERY = 4,      /* steps */
+    WRITE_EVERY = 16,     /* steps */
     CIRCLE_EVERY = 8,     /* steps */
     COLLECT_EVERY = 20000 /* steps */
 };
@@ -67,9 +67,8 @@ static unsigned long draw(struct worker *worker) { /* xorshift */
 /* An object of a key has a number that tells the key. */
 static void read_one(struct worker *worker) {
     long key = (long)(draw(worker) % KEYS) + 1;
-    struct object *object = dictionary_get(worker->dictionary, key);
+    struct object *object = dictionary_look(worker->dictionary, key);
     if (object != NULL) worker->wrong += object->number % (KEYS + 1) != key;
-    object_unref(object);
 }
 
 static void write_one(struct worker *worker, long step) {
@@ -116,9 +115,14 @@ static void *work(void *arg) {
 
 /* --- one run ---------------------------------------------------------------------------------- */
 
-static double seconds(void) {
+struct figures {
+    double rate; /* steps of all threads in a second */
+    double cpu;  /* processor time of a step in seconds */
+};
+
+static double seconds(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
@@ -132,8 +136,8 @@ static void check_dictionary(struct worker *workers) {
     }
 }
 
-/* Steps of all threads in a second.  The caller must be attached. */
-static double run(gilloc_mode mode, int threads, long steps) {
+/* The caller must be attached. */
+static struct figures run(gilloc_mode mode, int threads, long steps) {
     static struct worker workers[THREADS_MAX];
     struct dictionary dictionary;
     if (gilloc_set_mode(mode) != 0) fail("the mode cannot be set");
@@ -142,9 +146,9 @@ static double run(gilloc_mode mode, int threads, long steps) {
     size_t before = gilloc_allocated_blocks();
     memset(workers, 0, sizeof(workers));
 
-    double start = seconds();
-    Py_BEGIN_ALLOW_THREADS /* this thread waits, so it detaches */
-        for (int i = 0; i < threads; i++) {
+    double start = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    PyThreadState *state = PyEval_SaveThread(); /* this thread waits, so it detaches */
+    for (int i = 0; i < threads; i++) {
         struct worker *worker = &workers[i];
         worker->dictionary = &dictionary;
         worker->first = i + 1;
@@ -154,7 +158,9 @@ static double run(gilloc_mode mode, int threads, long steps) {
         if (pthread_create(&worker->thread, NULL, work, worker) != 0) fail("no thread");
     }
     for (int i = 0; i < threads; i++) pthread_join(workers[i].thread, NULL);
-    Py_END_ALLOW_THREADS double took = seconds() - start;
+    PyEval_RestoreThread(state);
+    double took = seconds(CLOCK_MONOTONIC) - start;
+    cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 
     check_dictionary(workers);
     dictionary_fini(&dictionary);
@@ -170,12 +176,12 @@ static double run(gilloc_mode mode, int threads, long steps) {
     if (count_objects() != 0) fail("objects are left");
     if (gilloc_allocated_blocks() != before) fail("blocks are left");
     if (gilloc_check() != 0) fail("the heap is broken");
-    return (double)steps / took;
+    return (struct figures){(double)steps / took, cpu / (double)steps};
 }
 
 /* --- all runs --------------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b) {
+static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
@@ -186,34 +192,35 @@ static int threads_in(const struct options *options, int column) {
 
 /* The runs take turns, so that whatever else the machine does meets all of them. */
 static void run_all(const struct options *options) {
-    static double rates[MODES][2][ROUNDS_MAX];
+    static double rates[MODES][2][ROUNDS_MAX], cpus[MODES][2][ROUNDS_MAX];
     static const char *const names[MODES] = {"gil", "free"};
-    int columns = options->threads == 0 ? 2 : 1;
-    double median[MODES][2] = {{0}};
-    for (int round = 0; round < options->rounds; round++) {
+    int rounds = options->rounds, columns = options->threads == 0 ? 2 : 1;
+    for (int round = 0; round < rounds; round++) {
         for (int column = 0; column < columns; column++) {
-            int threads = threads_in(options, column);
             for (int mode = 0; mode < MODES; mode++) {
-                if (options->mode[mode]) rates[mode][column][round] = run(mode, threads, options->steps);
+                if (!options->mode[mode]) continue;
+                struct figures figures = run((gilloc_mode)mode, threads_in(options, column), options->steps);
+                rates[mode][column][round] = figures.rate / 1e3;
+                cpus[mode][column][round] = figures.cpu * 1e9;
             }
         }
     }
-    printf("mode  threads  steps a millisecond: median of %d, lowest, highest\n", options->rounds);
+    printf("mode  threads  steps a millisecond (lowest to highest)  processor time a step; medians of %d\n", rounds);
     for (int mode = 0; mode < MODES; mode++) {
         for (int column = 0; column < columns && options->mode[mode]; column++) {
-            double *sorted = rates[mode][column];
-            qsort(sorted, (size_t)options->rounds, sizeof(*sorted), compare);
-            median[mode][column] = sorted[options->rounds / 2];
-            printf("%-4s  %7d  %9.1f  %9.1f  %9.1f\n", names[mode], threads_in(options, column),
-                   median[mode][column] / 1e3, sorted[0] / 1e3, sorted[options->rounds - 1] / 1e3);
+            double *rate = rates[mode][column], *cpu = cpus[mode][column];
+            qsort(rate, (size_t)rounds, sizeof(*rate), by_value);
+            qsort(cpu, (size_t)rounds, sizeof(*cpu), by_value);
+            printf("%-4s  %7d  %19.1f (%.1f to %.1f)  %.0f ns\n", names[mode], threads_in(options, column),
+                   rate[rounds / 2], rate[0], rate[rounds - 1], cpu[rounds / 2]);
         }
     }
     for (int column = 0; column < columns && options->mode[0] && options->mode[1]; column++) {
         int threads = threads_in(options, column);
-        printf("With %d thread%s and no lock: %.2f times the work.\n", threads, threads == 1 ? "" : "s",
-               median[1][column] / median[0][column]);
+        printf("%d thread%s without the lock: %.2f times the work\n", threads, threads == 1 ? "" : "s",
+               rates[1][column][rounds / 2] / rates[0][column][rounds / 2]);
     }
-    printf("After each run: the dictionary right, all circles collected, no object left, the heap whole.\n");
+    printf("each run: the dictionary right, all circles collected, no object left, the heap whole\n");
 }
 
 /* --- options ---------------------------------------------------------------------------------- */

@@ -70,7 +70,10 @@ struct dictionary {
 int dictionary_init(struct dictionary *dictionary);
 /* Removes all; no other thread may know it any more. */
 void dictionary_fini(struct dictionary *dictionary);
-/* The object of `key`, with a reference for the caller; or NULL.  Takes no lock. */
+/* The object of `key`, or NULL; no reference, no lock, nothing is written.  It may be read until the caller's next
+   safepoint, or until the caller itself lets a reference go. */
+struct object *dictionary_look(struct dictionary *dictionary, long key);
+/* The same with a reference for the caller. */
 struct object *dictionary_get(struct dictionary *dictionary, long key);
 /* Makes `object` that of `key`, which is not 0, with the caller's reference; NULL removes it.
    0; -1: no memory, nothing is changed, and the reference is still the caller's. */
