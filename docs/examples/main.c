@@ -141,7 +141,6 @@ static struct figures run(gilloc_mode mode, int threads, long steps) {
     static struct worker workers[THREADS_MAX];
     struct dictionary dictionary;
     if (gilloc_set_mode(mode) != 0) fail("the mode cannot be set");
-    with_lock = mode == GILLOC_MODE_GIL;
     if (dictionary_init(&dictionary) != 0) fail("no dictionary");
     size_t before = gilloc_allocated_blocks();
     memset(workers, 0, sizeof(workers));

@@ -12,7 +12,6 @@
 
 #include "docs/examples/runtime.h"
 
-bool with_lock = true;
 int object_kind;
 
 static_assert(sizeof(struct object) <= 512, "gilloc_visit_blocks() visits small blocks");
@@ -32,26 +31,6 @@ struct object *object_new(long number, struct object *first, struct object *seco
     atomic_init(&object->fields[0], first);
     atomic_init(&object->fields[1], second);
     return object;
-}
-
-/* --- sharing ---------------------------------------------------------------------------------- */
-
-void object_share(struct object *object) {
-    struct object *list = object;
-    if (with_lock || object == NULL || object->shared) return;
-    object->shared = true;
-    object->next = NULL;
-    while (list != NULL) { /* what is private and can be reached from here becomes shared too */
-        object = list;
-        list = object->next;
-        for (int i = 0; i < FIELDS; i++) {
-            struct object *other = atomic_load_explicit(&object->fields[i], memory_order_relaxed);
-            if (other == NULL || other->shared) continue;
-            other->shared = true;
-            other->next = list;
-            list = other;
-        }
-    }
 }
 
 /* --- counts ----------------------------------------------------------------------------------- */
@@ -89,6 +68,26 @@ void object_ref(struct object *object) { add(object, 1); }
 
 void object_unref(struct object *object) {
     if (object != NULL && add(object, -1) == 0) end(object);
+}
+
+/* --- sharing ---------------------------------------------------------------------------------- */
+
+void object_share(struct object *object) {
+    struct object *list = object;
+    if (gilloc_get_mode() == GILLOC_MODE_GIL || object == NULL || object->shared) return;
+    object->shared = true;
+    object->next = NULL;
+    while (list != NULL) { /* what is private and can be reached from here becomes shared too */
+        object = list;
+        list = object->next;
+        for (int i = 0; i < FIELDS; i++) {
+            struct object *other = atomic_load_explicit(&object->fields[i], memory_order_relaxed);
+            if (other == NULL || other->shared) continue;
+            other->shared = true;
+            other->next = list;
+            list = other;
+        }
+    }
 }
 
 bool object_try_ref(struct object *object) {

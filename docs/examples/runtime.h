@@ -6,7 +6,7 @@
  *   Locks   the dictionary's, held over no safepoint.
  * docs/tutorial.md builds it up step by step.  The caller of each function must be
  * attached.  Only collect() passes a safepoint: so whatever another function does
- * is done, as seen from a stopped world.
+ * is done, as seen from a stopped world.  The mode changes while there are no objects.
  */
 #ifndef DOCS_EXAMPLES_RUNTIME_H
 #define DOCS_EXAMPLES_RUNTIME_H
@@ -25,14 +25,13 @@ typedef _Atomic(struct object *) slot; /* a place that owns a reference, or NULL
 struct object {
     atomic_long refs;
     long number; /* what the program wants of it; never changes */
-    bool shared; /* other threads may find it; never set with the lock; never unset */
+    bool shared; /* other threads may find it; not used in gil mode; never unset */
     slot fields[FIELDS];
     long inside;         /* of the collector: references from fields; 0 between collections */
     struct object *next; /* of the collector, and of objects that die */
 };
 
-extern bool with_lock;  /* whether the mode is gil; changes while there are no objects */
-extern int object_kind; /* what objects are allocated in: nothing else is */
+extern int object_kind; /* what objects, and nothing else, are allocated in */
 
 /* Makes the kind, once. 0, or -1. */
 int objects_init(void);
