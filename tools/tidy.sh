@@ -8,7 +8,7 @@ if ! command -v clang-tidy > /dev/null; then
     exit 1
 fi
 if [ $# = 0 ]; then
-    mapfile -t files < <(find concurrency lib stress tests -name '*.c' | sort)
+    mapfile -t files < <(find concurrency docs lib stress tests -name '*.c' | sort)
     set -- "${files[@]}"
 fi
 read -ra flags <<< "$(pkg-config --cflags liburcu-qsbr cmocka liblzma jansson python-3.11-embed)"
