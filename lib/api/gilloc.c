@@ -5,7 +5,7 @@
  *   No state of its own.
  */
 #include <errno.h>
-#include <gilloc/gilloc.h>
+#include <gilloc/inline.h>
 #include <string.h>
 
 #include "lib/api/runtime.h"
@@ -295,15 +295,28 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
                                  : gi_object_usable_size(kind, block, "gilloc_usable_size");
 }
 
-void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
+static inline __attribute__((always_inline)) void free_sized(PyMemAllocatorDomain domain, void *block, size_t size,
+                                                             const void *caller) {
     unsigned kind = kind_of(domain, "gilloc_free_sized");
     if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
         gi_debug_check_size(domain, block, size, "gilloc_free_sized");
-        gi_domain_free(domain, block, GI_CALLER);
+        gi_domain_free(domain, block, caller);
     } else if (gi_tool_sees_blocks()) {
         gi_watched_free_sized(kind, block, size, "gilloc_free_sized");
     } else {
         gi_object_free_sized(kind, block, size, "gilloc_free_sized");
+    }
+}
+
+void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
+    free_sized(domain, block, size, GI_CALLER);
+}
+
+void gilloc_inline_free_else(PyMemAllocatorDomain domain, void *block, size_t size) {
+    unsigned kind = domain == PYMEM_DOMAIN_MEM ? GI_KIND_MEM : GI_KIND_OBJECT;
+    bool is_known = domain == PYMEM_DOMAIN_MEM || domain == PYMEM_DOMAIN_OBJ;
+    if (!is_known || size > GI_SMALL_MAX || !gi_object_free_known(kind, &gi_limits[kind], block, size)) {
+        free_sized(domain, block, size, GI_CALLER);
     }
 }
 
