@@ -5,7 +5,7 @@
  *   No state of its own.
  */
 #include <errno.h>
-#include <gilloc/gilloc.h>
+#include <gilloc/inline.h>
 #include <string.h>
 
 #include "lib/api/runtime.h"
@@ -295,20 +295,33 @@ size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
                                  : gi_object_usable_size(kind, block, "gilloc_usable_size");
 }
 
+static inline __attribute__((always_inline)) void free_sized(PyMemAllocatorDomain domain, void *block, size_t size,
+                                                             const void *caller) {
+    unsigned kind = kind_of(domain, "gilloc_free_sized");
+    if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
+        gi_debug_check_size(domain, block, size, "gilloc_free_sized");
+        gi_domain_free(domain, block, caller);
+    } else if (gi_tool_sees_blocks()) {
+        gi_watched_free_sized(kind, block, size, "gilloc_free_sized");
+    } else {
+        gi_object_free_sized(kind, block, size, "gilloc_free_sized");
+    }
+}
+
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
     /* A runtime's own lock is always asked.  A domain with a hook has limits of 0. */
     bool is_fast = (domain == PYMEM_DOMAIN_MEM || domain == PYMEM_DOMAIN_OBJ) && !gi_runtime_has_outer_lock();
     if (is_fast && gi_object_free_sized_fast((unsigned)domain - 1, &gi_limits[domain - 1], block, size)) {
         return;
     }
-    unsigned kind = kind_of(domain, "gilloc_free_sized");
-    if (gi_domain_is_known(domain) && (domain == PYMEM_DOMAIN_RAW || !gi_domain_is_default(domain))) {
-        gi_debug_check_size(domain, block, size, "gilloc_free_sized");
-        gi_domain_free(domain, block, GI_CALLER);
-    } else if (gi_tool_sees_blocks()) {
-        gi_watched_free_sized(kind, block, size, "gilloc_free_sized");
-    } else {
-        gi_object_free_sized(kind, block, size, "gilloc_free_sized");
+    free_sized(domain, block, size, GI_CALLER);
+}
+
+void gilloc_inline_free_else(PyMemAllocatorDomain domain, void *block, size_t size) {
+    unsigned kind = domain == PYMEM_DOMAIN_MEM ? GI_KIND_MEM : GI_KIND_OBJECT;
+    bool is_known = domain == PYMEM_DOMAIN_MEM || domain == PYMEM_DOMAIN_OBJ;
+    if (!is_known || size > GI_SMALL_MAX || !gi_object_free_known(kind, &gi_limits[kind], block, size)) {
+        free_sized(domain, block, size, GI_CALLER);
     }
 }
 

@@ -16,7 +16,10 @@
 
 static gi_stash main_stash __attribute__((aligned(GI_CACHE_LINE))); /* beside nothing that all threads read */
 gi_heap_group gi_main_group = {
-    .shared = {.number = GI_HEAP_SHARED_NUMBER, .group = &gi_main_group, .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)},
+    .shared = {.number = GI_HEAP_SHARED_NUMBER,
+               .group = &gi_main_group,
+               .pages_known = {{[0 ... GI_KIND_OBJECT] = {[0 ... GI_CLASSES - 1] = GI_HEAP_NO_PAGE}}},
+               .mutex = GI_MUTEX_INIT(GI_RANK_SHARED_HEAP)},
     .stash = &main_stash,
     .mutex = GI_MUTEX_INIT(GI_RANK_LIMBO)};
 
@@ -261,10 +264,22 @@ gi_pool *gi_heap_take_limbo(gi_heap_group *group) {
     return limbo;
 }
 
+/* The pool is the heap's no more. */
+static void forget_page(gi_heap *heap, const gi_pool *pool) {
+    if (pool->kind > GI_KIND_OBJECT) {
+        return;
+    }
+    gi_atomic(uint64_t) *last = &heap->pages_known.last[pool->kind][pool->size_class];
+    if (gi_load_relaxed(last) == (uintptr_t)pool->memory) { /* relaxed: as declared */
+        gi_store_relaxed(last, GI_HEAP_NO_PAGE);            /* relaxed: as declared */
+    }
+}
+
 /* A pool with nothing taken leaves its heap. */
 static void leave(gi_heap *heap, gi_pool *pool, gi_pool **emptied) {
     list_remove(heap, pool);
     uncount_pool(heap, pool);
+    forget_page(heap, pool);
     gi_store_relaxed(gi_address_word(pool->memory), GI_WORD_NO_POOL); /* relaxed: address_map.h */
     if (gi_unlikely(gi_kinds[pool->kind].type_stable)) {
         put_in_limbo(heap->group, pool);
@@ -338,6 +353,7 @@ static void move_pool(gi_heap *from, gi_heap *to, gi_pool *pool) {
     list_remove(from, pool);
     uncount_pool(from, pool);
     uncount_taken(from, pool, pool->taken);
+    forget_page(from, pool);
     /* order(page-word): release; pairs with acquire in gi_object_word() and give_back(). */
     gi_store_release(gi_address_word(pool->memory), gi_word_make(to->number, pool->kind, pool->size_class));
     count_pool(to, pool);
@@ -460,6 +476,10 @@ void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked
     heap->number = number;
     heap->group = group;
     heap->asked = asked;
+    for (unsigned i = 0; i < (GI_KIND_OBJECT + 1) * GI_CLASSES; i++) {
+        gi_store_relaxed(&heap->pages_known.last[i / GI_CLASSES][i % GI_CLASSES],
+                         GI_HEAP_NO_PAGE); /* relaxed: as below */
+    }
     gi_store_relaxed(&heap->status, GI_HEAP_IDLE); /* relaxed: published with its number */
 }
 

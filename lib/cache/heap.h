@@ -52,6 +52,14 @@ typedef struct gi_heap_class {
     gi_counter pools, taken;
 } gi_heap_class;
 
+/* By kind and class: the last page of which a block was freed by a size known beforehand (<gilloc/inline.h>), or
+   GI_HEAP_NO_PAGE.  The block was live then, and so its pool is forgotten here before it is another's: whoever finds a
+   block's page here knows kind and class without its page word.  relaxed: as page words (address_map.h). */
+#define GI_HEAP_NO_PAGE 1u /* no page has this address */
+typedef struct gi_heap_pages {
+    gi_atomic(uint64_t) last[GI_KIND_OBJECT + 1][GI_CLASSES];
+} gi_heap_pages;
+
 typedef struct gi_heap {
     uint32_t number;             /* constant after init */
     struct gi_heap_group *group; /* constant after init */
@@ -64,6 +72,7 @@ typedef struct gi_heap {
     gi_pool *full;                                      /* owner-only */
     gi_counter pools, taken;                            /* owner-only; read by anyone */
     gi_heap_class classes[GI_KINDS][GI_CLASSES];        /* owner-only; read by anyone: of which these */
+    gi_heap_pages pages_known;                          /* owner-only; forgotten by whoever takes the pool */
     gi_counter orphaned, adopted;                       /* owner-only; read by anyone */
     bool lost;      /* its thread was inside it when its process was forked: left alone */
     gi_mutex mutex; /* a shared heap's */

@@ -6,6 +6,7 @@
  */
 #include "lib/cache/object_alloc.h"
 
+#include <gilloc/inline.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 
 gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
 gi_fast_limits gi_open_limits __attribute__((aligned(GI_CACHE_LINE)));
+uintptr_t gilloc_inline_gate_1[GI_KIND_OBJECT + 1];
 static gi_atomic(bool) counted_is_open; /* relaxed: as the limits */
 
 const gi_call_names gi_calls[GI_KINDS] = {
@@ -39,6 +41,11 @@ static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, u
     gi_store_relaxed(&limits->large, large);               /* relaxed: see object_alloc.h */
 }
 
+/* The inlined code's part of the limits: no block's address is without a bit of an open gate. */
+static void set_gate(unsigned kind, uintptr_t mask) {
+    gi_store_relaxed((gi_atomic(uintptr_t) *)&gilloc_inline_gate_1[kind], mask); /* relaxed: as the limits */
+}
+
 void gi_object_ready(void) {
     if (!gi_hardened.on) {
         set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0, false);
@@ -49,6 +56,7 @@ void gi_object_open(unsigned kind, bool large, bool sampled) {
     /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
     uint64_t largest = (uint64_t)PTRDIFF_MAX + 1;
     set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large ? largest : 0, sampled);
+    set_gate(kind, ~(uintptr_t)(GI_POOL_SIZE - 1));
 }
 
 void gi_object_open_hardened(unsigned kind) {
@@ -56,6 +64,7 @@ void gi_object_open_hardened(unsigned kind) {
 }
 
 void gi_object_close(unsigned kind) {
+    set_gate(kind, 0);
     set_limits(&gi_limits[kind], 0, 0, 0, false);
     gi_store_relaxed(&gi_limits[kind].hardened, 0); /* relaxed: see object_alloc.h */
 }
@@ -439,6 +448,26 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
     } else {
         free_small(cache, kind, block, word, function);
     }
+}
+
+bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
+    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
+    uint64_t page = gi_address_page(base, block);
+    if (!gi_below_relaxed(page, &limits->pages)) {
+        return false;
+    }
+    gi_thread_cache *cache = gi_current_cache;
+    unsigned size_class = size == 0 ? 0 : gi_size_class(size);
+    uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]); /* relaxed: address_map.h */
+    if (gi_word_kind(word) != kind || gi_word_class(word) != size_class) {
+        return false;
+    }
+    if (word != (cache->tag[kind] | size_class << GI_WORD_CLASS_SHIFT)) {
+        return gi_object_free_other(kind, limits, block);
+    }
+    uintptr_t start = (uintptr_t)block & ~(uintptr_t)(GI_POOL_SIZE - 1);
+    gi_store_relaxed(&cache->heap->pages_known.last[kind][size_class], start); /* relaxed: as declared */
+    return gi_object_free_fast(kind, limits, block);
 }
 
 static inline void retire(gi_thread_cache *cache, unsigned domain, void *block, size_t bytes) {

@@ -7,6 +7,7 @@
  */
 #include "lib/cache/thread_cache.h"
 
+#include <gilloc/inline.h>
 #include <stddef.h>
 
 #include "concurrency/check.h"
@@ -42,8 +43,24 @@
 #define NOBODYS_NUMBER (GI_HEAP_NUMBERS - 1)
 #define NOBODYS_TAG (NOBODYS_NUMBER << GI_WORD_HEAP_SHIFT)
 
-const gi_thread_cache gi_empty_cache = {.tag = {[0 ... GI_KINDS - 1] = NOBODYS_TAG}};
+static const gi_heap_pages no_pages = {{[0 ... GI_KIND_OBJECT] = {[0 ... GI_CLASSES - 1] = GI_HEAP_NO_PAGE}}};
+const gi_thread_cache gi_empty_cache = {.tag = {[0 ... GI_KINDS - 1] = NOBODYS_TAG}, .pages = &no_pages};
 __thread gi_thread_cache *gi_current_cache = (gi_thread_cache *)&gi_empty_cache;
+
+/* The same variable for code of other modules, under the name of what is said here: whoever changes one of these makes
+   another GILLOC_INLINE_VERSION, with other names. */
+extern __thread struct gilloc_inline_cache *gilloc_inline_cache_1 __attribute__((alias("gi_current_cache")));
+#define IN_CACHE(field) offsetof(gi_thread_cache, field)
+#define IN_BIN(field) offsetof(gi_bin, field)
+_Static_assert(GILLOC_INLINE_VERSION == 1, "the names of the variables");
+_Static_assert(GILLOC_INLINE_LARGEST == GI_SMALL_MAX && GILLOC_INLINE_CLASSES == GI_CLASSES, "the sizes");
+_Static_assert(GILLOC_INLINE_PAGES == IN_CACHE(pages) && sizeof(gi_heap_pages) == sizeof(uint64_t[2][GI_CLASSES]),
+               "the pages");
+_Static_assert(GILLOC_INLINE_MEM == IN_CACHE(bins[GI_KIND_MEM]), "the bins of mem");
+_Static_assert(GILLOC_INLINE_OBJECT == IN_CACHE(bins[GI_KIND_OBJECT]), "the bins of object");
+_Static_assert(GILLOC_INLINE_BIN == sizeof(gi_bin) && GILLOC_INLINE_ALLOC == IN_BIN(alloc) &&
+                   GILLOC_INLINE_FREE == IN_BIN(free) && GILLOC_INLINE_ROOM == IN_BIN(room),
+               "a bin");
 
 static gi_bin *bin_of(gi_thread_cache *cache, unsigned kind, unsigned size_class) {
     return &cache->bins[kind][1 + size_class];
@@ -880,6 +897,7 @@ void gi_cache_share_all(const char *function) {
 
 void gi_cache_refill_from(gi_thread_cache *cache, gi_heap *heap) {
     cache->heap = heap;
+    cache->pages = &heap->pages_known;
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         cache->tag[kind] = gi_word_make(heap->number, kind, 0);
     }

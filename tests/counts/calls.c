@@ -4,7 +4,7 @@
  *   Built with -O2 -fno-builtin -fno-plt.  `object` is the pair of the documents: its loop and its two calls are six
  *   instructions.
  */
-#include <gilloc/gilloc.h>
+#include <gilloc/inline.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +39,11 @@ COUNTED moves(unsigned long times) {
     PyMem_Free(block);
 }
 
+/* A size that is known where it is compiled. */
+COUNTED inlined(unsigned long times) {
+    while (times-- > 0) gilloc_inline_object_free(gilloc_inline_object_malloc(32), 32);
+}
+
 /* A large block is the system's; `system_pair` is what it costs there. */
 COUNTED large(unsigned long times) {
     while (times-- > 0) PyMem_Free(PyMem_Malloc(1000));
@@ -65,8 +70,8 @@ COUNTED detach_attach(unsigned long times) {
 static const struct {
     const char *name;
     void (*call)(unsigned long times);
-} all[] = {CALL(object), CALL(mem),         CALL(zero_bytes), CALL(zeroed), CALL(stays),        CALL(moves),
-           CALL(large),  CALL(system_pair), CALL(safepoint),  CALL(nested), CALL(detach_attach)};
+} all[] = {CALL(object),  CALL(mem),   CALL(zero_bytes),  CALL(zeroed),    CALL(stays),  CALL(moves),
+           CALL(inlined), CALL(large), CALL(system_pair), CALL(safepoint), CALL(nested), CALL(detach_attach)};
 
 int main(int argc, char **argv) {
     unsigned long times = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;

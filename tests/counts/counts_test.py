@@ -34,6 +34,7 @@ KEPT = {
     "zeroed": (73.7, 73.7),
     "stays": (112, 112),
     "moves": (304, 304),
+    "inlined": (16, 16),
     "large": (65, 65),
     "safepoint": (17, 27),
     "nested": (31, 31),
