@@ -15,7 +15,7 @@
 #include "docs/examples/runtime.h"
 
 enum {
-    KEYS = 4096,          /* 1 to KEYS; each is written by one thread, and read by all */
+    KEYS = 4096,          /* at most; each is written by one thread, and read by all */
     READS = 4,            /* in a step */
     CHAIN = 8,            /* objects that a step makes and drops */
     WRITE_EVERY = 16,     /* steps */
@@ -29,6 +29,7 @@ struct options {
     bool mode[MODES]; /* by gilloc_mode */
     int threads;      /* 0: 1, and then 2 */
     long steps;       /* of all threads together */
+    long keys;        /* of the dictionary: 1 to `keys` */
     int rounds;
     bool stats;
 };
@@ -36,6 +37,7 @@ struct options {
 struct worker {
     pthread_t thread;
     struct dictionary *dictionary;
+    long keys;
     long first, stride; /* keys that it writes */
     long steps;
     unsigned long random;
@@ -64,26 +66,31 @@ static unsigned long draw(struct worker *worker) { /* xorshift */
     return worker->random >> 11;
 }
 
-/* An object of a key has a number that tells the key. */
+static long any_key(struct worker *worker) { return (long)(draw(worker) % (unsigned long)worker->keys) + 1; }
+
+/* An object of a key has a number that tells the key, and refers to another one with the same number. */
 static void read_one(struct worker *worker) {
-    long key = (long)(draw(worker) % KEYS) + 1;
+    long key = any_key(worker);
     struct object *object = dictionary_look(worker->dictionary, key);
-    if (object != NULL) worker->wrong += object->number % (KEYS + 1) != key;
+    if (object == NULL) return;
+    struct object *other = atomic_load_explicit(&object->fields[0], memory_order_relaxed);
+    worker->wrong += object->number % (KEYS + 1) != key || other->number != object->number;
 }
 
 static void write_one(struct worker *worker, long step) {
-    long key = worker->first + (long)(draw(worker) % KEYS) / worker->stride * worker->stride;
-    if (key > KEYS) return;
+    long key = worker->first + (any_key(worker) - 1) / worker->stride * worker->stride;
+    if (key > worker->keys) return;
     long number = draw(worker) % 8 == 0 ? 0 : step * (KEYS + 1) + key;
-    struct object *object = number == 0 ? NULL : make(number, NULL, NULL);
+    struct object *object = number == 0 ? NULL : make(number, make(number, NULL, NULL), NULL);
     if (dictionary_set(worker->dictionary, key, object) != 0) fail("no memory");
     worker->written[key] = number;
 }
 
+/* Objects of this thread alone; the last one keeps one of the dictionary for a while. */
 static void chain(struct worker *worker) {
-    struct object *head = NULL;
+    struct object *head = make(1, NULL, dictionary_get(worker->dictionary, any_key(worker)));
     long sum = 0;
-    for (int i = 1; i <= CHAIN; i++) head = make(i, head, NULL);
+    for (int i = 2; i <= CHAIN; i++) head = make(i, head, NULL);
     for (struct object *object = head; object != NULL;
          object = atomic_load_explicit(&object->fields[0], memory_order_relaxed)) {
         sum += object->number;
@@ -94,7 +101,7 @@ static void chain(struct worker *worker) {
 
 /* Two objects that refer to each other, and one of them to one that others may have. */
 static void circle(struct worker *worker) {
-    struct object *first = make(1, NULL, dictionary_get(worker->dictionary, (long)(draw(worker) % KEYS) + 1));
+    struct object *first = make(1, NULL, dictionary_get(worker->dictionary, any_key(worker)));
     field_set(first, 0, make(2, first, NULL)); /* takes over our reference to the first */
 }
 
@@ -118,6 +125,7 @@ static void *work(void *arg) {
 struct figures {
     double rate; /* steps of all threads in a second */
     double cpu;  /* processor time of a step in seconds */
+    double used; /* processors: processor time by time; less than it could be where others want them too */
 };
 
 static double seconds(clockid_t clock) {
@@ -128,7 +136,7 @@ static double seconds(clockid_t clock) {
 
 static void check_dictionary(struct worker *workers) {
     long stride = workers[0].stride;
-    for (long key = 1; key <= KEYS; key++) {
+    for (long key = 1; key <= workers[0].keys; key++) {
         struct object *object = dictionary_get(workers[0].dictionary, key);
         long number = object == NULL ? 0 : object->number;
         if (number != workers[(key - 1) % stride].written[key]) fail("the dictionary has not what was put there");
@@ -137,7 +145,8 @@ static void check_dictionary(struct worker *workers) {
 }
 
 /* The caller must be attached. */
-static struct figures run(gilloc_mode mode, int threads, long steps) {
+static struct figures run(gilloc_mode mode, int threads, const struct options *options) {
+    long steps = options->steps;
     static struct worker workers[THREADS_MAX];
     struct dictionary dictionary;
     if (gilloc_set_mode(mode) != 0) fail("the mode cannot be set");
@@ -150,6 +159,7 @@ static struct figures run(gilloc_mode mode, int threads, long steps) {
     for (int i = 0; i < threads; i++) {
         struct worker *worker = &workers[i];
         worker->dictionary = &dictionary;
+        worker->keys = options->keys;
         worker->first = i + 1;
         worker->stride = threads;
         worker->steps = steps * (i + 1) / threads - steps * i / threads;
@@ -175,7 +185,7 @@ static struct figures run(gilloc_mode mode, int threads, long steps) {
     if (count_objects() != 0) fail("objects are left");
     if (gilloc_allocated_blocks() != before) fail("blocks are left");
     if (gilloc_check() != 0) fail("the heap is broken");
-    return (struct figures){(double)steps / took, cpu / (double)steps};
+    return (struct figures){(double)steps / took, cpu / (double)steps, cpu / took};
 }
 
 /* --- all runs --------------------------------------------------------------------------------- */
@@ -185,33 +195,40 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Sorts them, too. */
+static double median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof(*values), by_value);
+    return values[count / 2];
+}
+
 static int threads_in(const struct options *options, int column) {
     return options->threads == 0 ? column + 1 : options->threads;
 }
 
 /* The runs take turns, so that whatever else the machine does meets all of them. */
 static void run_all(const struct options *options) {
-    static double rates[MODES][2][ROUNDS_MAX], cpus[MODES][2][ROUNDS_MAX];
+    static double rates[MODES][2][ROUNDS_MAX], cpus[MODES][2][ROUNDS_MAX], used[MODES][2][ROUNDS_MAX];
     static const char *const names[MODES] = {"gil", "free"};
     int rounds = options->rounds, columns = options->threads == 0 ? 2 : 1;
     for (int round = 0; round < rounds; round++) {
         for (int column = 0; column < columns; column++) {
             for (int mode = 0; mode < MODES; mode++) {
                 if (!options->mode[mode]) continue;
-                struct figures figures = run((gilloc_mode)mode, threads_in(options, column), options->steps);
+                struct figures figures = run((gilloc_mode)mode, threads_in(options, column), options);
                 rates[mode][column][round] = figures.rate / 1e3;
                 cpus[mode][column][round] = figures.cpu * 1e9;
+                used[mode][column][round] = figures.used;
             }
         }
     }
-    printf("mode  threads  steps a millisecond (lowest to highest)  processor time a step; medians of %d\n", rounds);
+    printf("medians of %d:\n", rounds);
+    printf("mode  threads  steps a millisecond  (lowest to highest)  processor time a step  processors used\n");
     for (int mode = 0; mode < MODES; mode++) {
         for (int column = 0; column < columns && options->mode[mode]; column++) {
-            double *rate = rates[mode][column], *cpu = cpus[mode][column];
-            qsort(rate, (size_t)rounds, sizeof(*rate), by_value);
-            qsort(cpu, (size_t)rounds, sizeof(*cpu), by_value);
-            printf("%-4s  %7d  %19.1f (%.1f to %.1f)  %.0f ns\n", names[mode], threads_in(options, column),
-                   rate[rounds / 2], rate[0], rate[rounds - 1], cpu[rounds / 2]);
+            double *rate = rates[mode][column];
+            double cpu = median(cpus[mode][column], rounds), processors = median(used[mode][column], rounds);
+            printf("%-4s  %7d  %19.1f", names[mode], threads_in(options, column), median(rate, rounds));
+            printf("  %8.1f to %8.1f  %18.0f ns  %15.2f\n", rate[0], rate[rounds - 1], cpu, processors);
         }
     }
     for (int column = 0; column < columns && options->mode[0] && options->mode[1]; column++) {
@@ -230,11 +247,12 @@ static void usage(FILE *file) {
             "  --mode=gil|free  only with the lock, or only without; else both\n"
             "  --threads=N      1 to %d; else 1, and then 2\n"
             "  --steps=N        of all threads together; else 400000\n"
+            "  --keys=N         of the dictionary, 1 to %d; else %d; with few, threads meet at the same objects\n"
             "  --rounds=N       1 to %d; else 5\n"
             "  --stats          gilloc's statistics at the end\n"
             "  --help           this\n"
             "environment:\n",
-            THREADS_MAX, ROUNDS_MAX);
+            THREADS_MAX, KEYS, KEYS, ROUNDS_MAX);
     gilloc_print_options(file);
 }
 
@@ -260,6 +278,8 @@ static bool take_option(struct options *options, const char *word) {
         options->threads = (int)value;
     } else if ((value = number(word, "--steps=", 1000000000)) != 0) {
         options->steps = value;
+    } else if ((value = number(word, "--keys=", KEYS)) != 0) {
+        options->keys = value;
     } else if ((value = number(word, "--rounds=", ROUNDS_MAX)) != 0) {
         options->rounds = (int)value;
     } else if (strcmp(word, "--stats") == 0) {
@@ -271,7 +291,7 @@ static bool take_option(struct options *options, const char *word) {
 }
 
 int main(int argc, char **argv) {
-    struct options options = {{true, true}, 0, 400000, 5, false};
+    struct options options = {.mode = {true, true}, .steps = 400000, .keys = KEYS, .rounds = 5};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             usage(stdout);

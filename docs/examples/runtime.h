@@ -42,7 +42,7 @@ struct object *object_new(long number, struct object *first, struct object *seco
 void object_ref(struct object *object);
 /* One reference less; the last one ends the object.  NULL does nothing. */
 void object_unref(struct object *object);
-/* One reference more, for who has found `object` in a slot since its last safepoint; false if it has ended meanwhile. */
+/* One reference more, for who has found `object` in a slot since its last safepoint; false if it has ended. */
 bool object_try_ref(struct object *object);
 
 /* To be called before other threads can find a new object: until then its counts need not be atomic, and it is freed

@@ -23,10 +23,10 @@ def run(*options, **environment):
 class Runtime(unittest.TestCase):
     def rows(self, *options, **environment):
         """(mode, threads) of each row of the table, and all it printed."""
-        status, out, err = run("--steps=45000", "--rounds=1", *options, **environment)
+        status, out, err = run("--rounds=1", "--steps=90000", *options, **environment)
         self.assertEqual((status, err), (0, ""))
         self.assertIn("\n%s\n" % RIGHT, out)
-        return re.findall(r"^(gil|free) +(\d+) +[\d.]+ \([\d.]+ to [\d.]+\)  \d+ ns$", out, re.M), out
+        return re.findall(r"^(gil|free) +(\d+) +[\d.]+ +[\d.]+ to +[\d.]+ +\d+ ns +[\d.]+$", out, re.M), out
 
     def test_both(self):
         rows, out = self.rows()
@@ -41,6 +41,11 @@ class Runtime(unittest.TestCase):
                     self.assertEqual(rows, [(mode, "3")])
                     self.assertNotIn("times the work", out)
 
+    def test_few_keys(self):
+        """Threads count at the same objects, and find them ended, all the time."""
+        for mode in ("gil", "free"):
+            self.rows("--mode=" + mode, "--threads=3", "--keys=3", "--rounds=5")
+
     def test_stats(self):
         self.assertNotIn("arenas", self.rows("--mode=free")[1])
         self.assertRegex(self.rows("--mode=free", "--stats")[1], r"(?s)%s\n.*\bretired\b" % RIGHT)
@@ -48,9 +53,9 @@ class Runtime(unittest.TestCase):
     def test_options(self):
         status, out, err = run("--help")
         self.assertEqual((status, err), (0, ""))
-        for option in ("--mode=", "--threads=", "--steps=", "--rounds=", "--stats", "PYTHON_GIL"):
+        for option in ("--mode=", "--threads=", "--steps=", "--keys=", "--rounds=", "--stats", "PYTHON_GIL"):
             self.assertIn(option, out)
-        for option in ("--mode=none", "--threads=0", "--threads=65", "--steps=1x", "--rounds=", "more"):
+        for option in ("--mode=none", "--threads=0", "--threads=65", "--steps=1x", "--keys=4097", "--rounds=", "more"):
             text = "runtime: %s is no option, or no value of it; see --help\n" % option
             self.assertEqual(run(option), (2, "", text))
 
