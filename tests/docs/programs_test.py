@@ -94,8 +94,7 @@ class Programs(unittest.TestCase):
             for block in blocks(document, "c"):
                 with self.subTest("%s:%d" % (document, block.line)):
                     if document == TUTORIAL and MAIN not in block.text:
-                        parts += block.text + "
-"  # the programs below stand on it
+                        parts += block.text + "\n"  # the programs below stand on it
                         continue
                     self.assertIn(MAIN, block.text, "a piece that cannot be run")
                     more = self.flags_of_others(block.text)
