@@ -70,8 +70,8 @@ COUNTED detach_attach(unsigned long times) {
 static const struct {
     const char *name;
     void (*call)(unsigned long times);
-} all[] = {CALL(object), CALL(mem),         CALL(zero_bytes), CALL(zeroed), CALL(stays),        CALL(moves),
-           CALL(inlined), CALL(large),  CALL(system_pair), CALL(safepoint),  CALL(nested), CALL(detach_attach)};
+} all[] = {CALL(object),  CALL(mem),   CALL(zero_bytes),  CALL(zeroed),    CALL(stays),  CALL(moves),
+           CALL(inlined), CALL(large), CALL(system_pair), CALL(safepoint), CALL(nested), CALL(detach_attach)};
 
 int main(int argc, char **argv) {
     unsigned long times = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
