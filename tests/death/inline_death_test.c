@@ -8,6 +8,7 @@
 
 #include "tests/support/death.h"
 #include "tests/support/expect.h"
+#include "tests/support/threads.h"
 
 #define UNATTACHED(function, domain, fact)                       \
     "Fatal gilloc error: " function                              \
@@ -83,6 +84,27 @@ static void free_of_a_size_that_the_page_had(const void *unused) {
     gilloc_inline_object_free(gilloc_inline_object_malloc(100), 40);
 }
 
+static void *free_three(void *arg) {
+    PyGILState_Ensure();
+    void **blocks = arg;
+    gilloc_inline_object_free(gilloc_inline_object_malloc(100), 100);
+    gilloc_inline_object_free(gilloc_inline_object_malloc(40), 40);
+    gilloc_inline_object_free(blocks[0], 100);
+    gilloc_inline_object_free(blocks[1], 100);
+    gilloc_inline_object_free(blocks[2], 40); /* where a block of its class is that was freed for the same heap */
+    return NULL;
+}
+static void free_of_another_threads_block(const void *unused) {
+    (void)unused;
+    attach();
+    void *blocks[3];
+    for (int i = 0; i < 3; i++) {
+        blocks[i] = gilloc_inline_object_malloc(100);
+    }
+    PyEval_SaveThread();
+    thread_join(thread_start(free_three, blocks));
+}
+
 #define BOTH(body, text) \
     {#body " (gil)", body, NULL, GILLOC_MODE_GIL, 0, text}, { #body " (free)", body, NULL, GILLOC_MODE_FREE, 0, text }
 
@@ -93,6 +115,7 @@ int main(void) {
         BOTH(free_null_detached, UNATTACHED("gilloc_free_sized", "mem", "block    (nil)")),
         BOTH(free_of_a_smaller_size, MISMATCH("object", "112", "40")),
         BOTH(free_of_a_larger_size, MISMATCH("object", "48", "100")),
+        BOTH(free_of_another_threads_block, MISMATCH("object", "112", "40")),
         BOTH(free_in_another_domain, WRONG_DOMAIN),
         BOTH(free_of_a_size_that_the_page_had, MISMATCH("object", "112", "40")),
     };
