@@ -46,8 +46,8 @@ typedef enum {
     GILLOC_INLINE_LARGEST = 512, /* bytes: the largest size */
     GILLOC_INLINE_CLASSES = 32,
     GILLOC_INLINE_PAGES = 136, /* in the cache: the address of the pages */
-    GILLOC_INLINE_MEM = 776,   /* in the cache: the bins of each domain */
-    GILLOC_INLINE_OBJECT = 1832,
+    GILLOC_INLINE_MEM = 192,   /* in the cache: the bins of each domain */
+    GILLOC_INLINE_OBJECT = 1248,
     GILLOC_INLINE_BIN = 32,  /* bytes from one bin to the next */
     GILLOC_INLINE_ALLOC = 0, /* in a bin: the first block to be allocated */
     GILLOC_INLINE_FREE = 8,  /* in a bin: the last block that was freed */
