@@ -13,6 +13,7 @@
 
 /* X(rank, name): lowest first. */
 #define GI_MUTEX_RANKS(X)                                                                 \
+    X(GI_RANK_RECORD, "record")               /* lib/embed/cpython: what is recorded */   \
     X(GI_RANK_RUNTIME, "runtime")             /* first use, mode, the caller's lock */    \
     X(GI_RANK_HOOKS, "hooks")                 /* installing debug hooks */                \
     X(GI_RANK_TRACE, "trace")                 /* starting and stopping a watcher */       \

@@ -7,6 +7,6 @@ if ! command -v clang-format > /dev/null; then
     echo "clang-format is missing (Debian: apt-get install clang-format)" >&2
     exit 1
 fi
-mapfile -t files < <(find concurrency lib stress tests -name '*.[ch]' -o -name '*.cc')
+mapfile -t files < <(find concurrency docs lib stress tests -name '*.[ch]' -o -name '*.cc')
 perl -pi -e 's{^(/\* --- .*---) \*/$}{substr($1, 0, 117) . " */"}e' "${files[@]}"
 clang-format -i "${files[@]}"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""bazel run -c opt //:install -- --prefix=DIR [--destdir=DIR]
+"""bazel run -c opt //:install -- --prefix=DIR [--libdir=DIR] [--destdir=DIR]
 
-Installs the public headers, libgilloc.so.0 (and libgilloc.so, which names it), libgilloc.a, gilloc.pc and the commands
-for gdb under DIR.
+Installs the public headers, libgilloc.so.0 (and libgilloc.so, which names it), libgilloc.a, what pkg-config and CMake
+read, the commands for gdb and the manual page under DIR.  --libdir is where the libraries go in it: lib, or
+lib/x86_64-linux-gnu, say.
 --destdir goes before every path that is written, and into none that is written down (for packages).
 """
 import argparse
@@ -16,11 +17,12 @@ import tempfile
 
 # Bazel runs this in the folder of its runfiles, which is like the root of the tree.
 HEADERS = pathlib.Path("lib/include/gilloc")
+USAGE = "bazel run -c opt //:install -- --prefix=DIR [--libdir=DIR] [--destdir=DIR]"
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, "install: %s\nusage: bazel run -c opt //:install -- --prefix=DIR [--destdir=DIR]\n" % message)
+        self.exit(2, "install: %s\nusage: %s\n" % (message, USAGE))
 
 
 def folder(name):
@@ -30,6 +32,14 @@ def folder(name):
     if re.search(r"\s", name):
         raise argparse.ArgumentTypeError("%r has a space in it, which pkg-config cannot hand on" % name)
     return pathlib.Path(os.path.normpath(os.path.join(os.environ.get("BUILD_WORKING_DIRECTORY", os.getcwd()), name)))
+
+
+def below(name):
+    """A path below the prefix."""
+    path = pathlib.PurePath(os.path.normpath(name))
+    if path.is_absolute() or not path.parts or ".." in path.parts or re.search(r"\s", name):
+        raise argparse.ArgumentTypeError("%r is no folder below the prefix" % name)
+    return path
 
 
 def put(data, path, mode=0o644):
@@ -47,9 +57,9 @@ def put(data, path, mode=0o644):
     print(path)
 
 
-def gdb_script(prefix):
+def gdb_script(libraries):
     """Where gdb looks for what belongs to the library, below its own data folder: that of --prefix=/usr is found."""
-    return pathlib.Path("share/gdb/auto-load") / (prefix / "lib/libgilloc.so.0-gdb.py").relative_to("/")
+    return pathlib.Path("share/gdb/auto-load") / (libraries / "libgilloc.so.0-gdb.py").relative_to("/")
 
 
 def link(target, path):
@@ -62,25 +72,38 @@ def link(target, path):
 def main():
     parser = Parser(allow_abbrev=False)
     parser.add_argument("--prefix", type=folder, required=True, metavar="DIR", help="where to install; /usr/local, say")
+    parser.add_argument("--libdir", type=below, default="lib", metavar="DIR", help="below the prefix; default: lib")
     parser.add_argument("--destdir", type=folder, metavar="DIR", help="a folder that stands for / while installing")
     options = parser.parse_args()
     if not HEADERS.is_dir():
-        sys.exit("install: run it as: bazel run -c opt //:install -- --prefix=DIR")
+        sys.exit("install: run it as: %s" % USAGE)
     root = options.prefix
     if options.destdir:
         root = options.destdir / root.relative_to("/")
 
-    version = re.search(r'version = "([^"]+)"', pathlib.Path("MODULE.bazel").read_text()).group(1)
-    pc = pathlib.Path("tools/gilloc.pc.in").read_text()
-    pc = pc.replace("@PREFIX@", str(options.prefix)).replace("@VERSION@", version)
+    words = {
+        "PREFIX": str(options.prefix),
+        "LIBDIR": str(options.libdir),
+        "UP": "/".join(".." for _ in (options.libdir / "cmake/gilloc").parts),
+        "VERSION": re.search(r'version = "([^"]+)"', pathlib.Path("MODULE.bazel").read_text()).group(1),
+    }
+
+    def filled(template):
+        text = (pathlib.Path("tools") / template).read_text()
+        return re.sub("@([A-Z]+)@", lambda match: words[match.group(1)], text).encode()
+
+    libraries = root / options.libdir
     try:
         for header in sorted(HEADERS.glob("*.h")):
             put(header.read_bytes(), root / "include/gilloc" / header.name)
-        put(pathlib.Path("lib/libgilloc.so.0").read_bytes(), root / "lib/libgilloc.so.0", 0o755)
-        link("libgilloc.so.0", root / "lib/libgilloc.so")
-        put(pathlib.Path("lib/libgilloc.a").read_bytes(), root / "lib/libgilloc.a")
-        put(pc.encode(), root / "lib/pkgconfig/gilloc.pc")
-        put(pathlib.Path("tools/gdb/gilloc-gdb.py").read_bytes(), root / gdb_script(options.prefix))
+        put(pathlib.Path("lib/libgilloc.so.0").read_bytes(), libraries / "libgilloc.so.0", 0o755)
+        link("libgilloc.so.0", libraries / "libgilloc.so")
+        put(pathlib.Path("lib/libgilloc.a").read_bytes(), libraries / "libgilloc.a")
+        put(filled("gilloc.pc.in"), libraries / "pkgconfig/gilloc.pc")
+        put(filled("cmake/gillocConfig.cmake.in"), libraries / "cmake/gilloc/gillocConfig.cmake")
+        put(filled("cmake/gillocConfigVersion.cmake.in"), libraries / "cmake/gilloc/gillocConfigVersion.cmake")
+        put(filled("man/gilloc.3"), root / "share/man/man3/gilloc.3")
+        put(pathlib.Path("tools/gdb/gilloc-gdb.py").read_bytes(), root / gdb_script(options.prefix / options.libdir))
     except OSError as error:
         sys.exit("install: %s: %s" % (error.filename, error.strerror))
 

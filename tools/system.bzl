@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Libraries of the system, found through pkg-config: `pkg_config_library(name = "x")` makes `@x//:lib`.
+"""Libraries of the system, found through pkg-config: `pkg_config_library(name = "x")` makes `@x//:lib`, and
+`@x//:headers` for who does not link it.
 
 An include directory that the compiler does not search by itself is linked into the
 repository, so that a package under a prefix of its own (PKG_CONFIG_PATH) works as well.
@@ -11,12 +12,18 @@ been installed, `bazel shutdown`.
 
 _BUILD = """# Made by //tools:system.bzl.
 cc_library(
-    name = "lib",
+    name = "headers",
     hdrs = glob({globs}),
     defines = {defines},
     includes = {includes},
+    visibility = ["//visibility:public"],
+)
+
+cc_library(
+    name = "lib",
     linkopts = {linkopts},
     visibility = ["//visibility:public"],
+    deps = [":headers"],
 )
 """
 
@@ -36,7 +43,8 @@ def _pkg_config_library_impl(rctx):
     includes = []
     for flag in flags:
         # The compiler has /usr/include and its multiarch folder (one level deeper) by itself.
-        if flag.startswith("-I") and not flag.startswith("-I/usr/include"):
+        own = flag == "-I/usr/include" or (flag.startswith("-I/usr/include/") and flag.endswith("-linux-gnu"))
+        if flag.startswith("-I") and not own:
             folder = "include%d" % len(includes)
             rctx.symlink(flag[2:], folder)
             includes.append(folder)

@@ -8,10 +8,10 @@ if ! command -v clang-tidy > /dev/null; then
     exit 1
 fi
 if [ $# = 0 ]; then
-    mapfile -t files < <(find concurrency lib stress tests -name '*.c' | sort)
+    mapfile -t files < <(find concurrency docs lib stress tests -name '*.c' | sort)
     set -- "${files[@]}"
 fi
-read -ra flags <<< "$(pkg-config --cflags liburcu-qsbr cmocka liblzma jansson)"
+read -ra flags <<< "$(pkg-config --cflags liburcu-qsbr cmocka liblzma jansson python-3.11-embed)"
 # One file a process, as many at once as there are processors.
 printf '%s\0' "$@" | xargs -0 -P "$(nproc)" -I FILE \
     clang-tidy --quiet FILE -- -std=gnu11 -I. -Ilib/include "${flags[@]}" 2> >(grep -v 'warnings\? generated' >&2)

@@ -309,6 +309,11 @@ static inline __attribute__((always_inline)) void free_sized(PyMemAllocatorDomai
 }
 
 void gilloc_free_sized(PyMemAllocatorDomain domain, void *block, size_t size) {
+    /* A runtime's own lock is always asked.  A domain with a hook has limits of 0. */
+    bool is_fast = (domain == PYMEM_DOMAIN_MEM || domain == PYMEM_DOMAIN_OBJ) && !gi_runtime_has_outer_lock();
+    if (is_fast && gi_object_free_sized_fast((unsigned)domain - 1, &gi_limits[domain - 1], block, size)) {
+        return;
+    }
     free_sized(domain, block, size, GI_CALLER);
 }
 

@@ -213,6 +213,15 @@ static inline size_t served_as(unsigned kind, size_t size) {
     return (size >= of->least ? size : of->least) + of->tail;
 }
 
+/* Whether a block could not be made smaller, ever: then no size is too small for a block.
+   relaxed: who frees such a block has it from its thread, or from one that has synchronised with it. */
+static gi_atomic(bool) has_stayed;
+
+static __attribute__((cold)) void *stay(void *block) {
+    gi_store_relaxed(&has_stayed, true);
+    return block;
+}
+
 /* pymalloc's rule (CPython's pymalloc_realloc): a block is not copied to save a quarter of it or less.  So a block may
    be of a larger class than its request, once it has been resized. */
 static bool stays(unsigned kind, size_t size, uint32_t word) {
@@ -427,7 +436,10 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
     }
     uint32_t word = gi_object_word(kind, block, function);
     size_t usable = usable_size(kind, word, block);
-    bool right = word != GI_WORD_NO_ARENA ? stays(kind, size, word) : size <= usable || usable == 0;
+    bool right = size <= usable || usable == 0;
+    if (word != GI_WORD_NO_ARENA && !stays(kind, size, word)) {
+        right = right && gi_load_relaxed(&has_stayed);
+    }
     if (gi_unlikely(!right)) {
         gi_object_die_size(kind, block, usable, size, function);
     }
@@ -651,7 +663,7 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
         moved = large(cache, size);
     }
     if (moved == NULL) {
-        return size < block_size ? block : NULL; /* shrinking cannot fail: the old block is large enough */
+        return size < block_size ? stay(block) : NULL; /* shrinking cannot fail: the old block is large enough */
     }
     memcpy(moved, block, size < block_size ? size : block_size);
     if (!fast || !gi_object_free_hardened_fast(kind, block)) {

@@ -271,6 +271,20 @@ static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limi
     return true;
 }
 
+/* The same for a block that was requested with `size` bytes, if these are of its class and it is the start of a block;
+   else the slow path looks. */
+static inline bool gi_object_free_sized_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
+    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
+    uint64_t page = gi_address_page(base, block);
+    if (gi_unlikely(!gi_below_relaxed(page, &limits->pages))) {
+        return false;
+    }
+    uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]); /* relaxed: address_map.h */
+    size_t size_class = (size - 1) / GI_ALIGNMENT; /* of 0 bytes none; a word that is no pool's is not of this heap */
+    return size_class == gi_word_class(word) && gi_pool_is_start(gi_pool_inverses[size_class], (uintptr_t)block) &&
+           gi_object_free_fast(kind, limits, block);
+}
+
 /* The same for a block of another heap in GIL-free mode: one of the shared heap's for a bin with room, or another one
    for a remote slot that has its like already. */
 static inline bool gi_object_free_other(unsigned kind, const gi_fast_limits *limits, void *block) {

@@ -401,7 +401,7 @@ void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *lar
 /* What is around an address in an arena. */
 typedef struct place {
     bool in_pool;
-    bool at_start; /* of a block that the pool has handed out at least once */
+    bool at_start; /* of a block, or of where one will be: only the pool's owner knows */
     size_t size;   /* of its blocks */
     void *start;
 } place;
@@ -417,7 +417,7 @@ static place find_place(const void *address) {
         size_t header = gi_tool_sees_blocks() ? GI_WATCHED_HEADER : 0;
         found.size = size - header - (header != 0 ? GI_WATCHED_SLACK : gi_kinds[gi_word_kind(value)].tail);
         found.start = pool->memory + offset / size * size + header;
-        found.at_start = offset % size == header && offset / size < pool->carved;
+        found.at_start = offset % size == header;
     }
     return found;
 }

@@ -95,7 +95,7 @@ static void two_pools_have_two_orders(void) {
 static void expect_ends(unsigned kind, size_t size) {
     size_t offset = gi_hardened_offset(kind);
     _Alignas(16) char block[512], copy[512];
-    const char *wrong;
+    const char *wrong = NULL;
     memset(block, 0x5A, sizeof(block));
     gi_hardened_fill(kind, block, size);
     for (size_t i = 0; i < size; i++) {
@@ -148,10 +148,11 @@ static void kinds_from_before_have_a_tail_too(void) {
 }
 
 /* An arena from a user's allocator. */
+static void *arena; /* the last one */
+
 static void *map_arena(void *ctx, size_t size) {
-    static void *last; /* it lives as long as the process */
     (void)ctx;
-    return last = aligned_alloc(GI_POOL_SIZE, size);
+    return arena = aligned_alloc(GI_POOL_SIZE, size);
 }
 static void free_arena(void *ctx, void *memory, size_t size) {
     (void)ctx;
@@ -165,6 +166,7 @@ static void arenas_elsewhere_have_marks(void) {
     gi_pool *pool = make_pool(GI_KIND_MEM, 3);
     EXPECT((uintptr_t)pool->memory - gi_hardened.base >= gi_hardened.span);
     expect_carved(GI_KIND_MEM, 3);
+    free(arena); /* the process ends */
 }
 
 /* What a slot had, the next one who gets it does not see. */

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """programs_test.py INSTALL - each program in README.md and docs/*.md compiles, as the documents say, and runs.
 
-The library is installed into a folder as somebody would install it.  A program must exit with 0 and say nothing on
+The library is installed into a folder as somebody would install it.  In the tutorial a block without main() is a part,
+and a program is compiled with the parts above it.  A program must exit with 0 and say nothing on
 stderr; it does so in both modes, unless it has a lock of its own.
 """
 import os
@@ -18,6 +19,8 @@ from documents import ROOT, blocks
 
 INSTALL = os.path.abspath(sys.argv.pop(1))
 DOCUMENTS = ["README.md"] + sorted("docs/" + path.name for path in (ROOT / "docs").glob("*.md"))
+TUTORIAL, EXAMPLE = "docs/tutorial.md", "docs/examples"
+MAIN = "int main(void) {"
 WARNINGS = "-Wall -Wextra -Wundef -Wstrict-prototypes -pedantic -Werror".split()
 
 
@@ -71,19 +74,52 @@ class Programs(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout
 
+    def flags_of_others(self, text):
+        """What pkg-config says of the runtimes that a program includes, as the document says; None: one is missing."""
+        flags = []
+        for package, debian in (("lua5.4", "liblua5.4-dev"), ("sqlite3", "libsqlite3-dev")):
+            if "#include <%s.h>" % package.rstrip(".0123456789") in text or "#include <%s.h>" % package in text:
+                done = run("pkg-config", "--cflags", "--libs", package)
+                if done.returncode != 0:
+                    print("SKIPPED: %s is missing (Debian: apt-get install %s)" % (package, debian))
+                    return None
+                flags += shlex.split(done.stdout)
+        return flags
+
     def test_every_program(self):
         command = command_of("docs/embedding.md", "cc ")
         found = 0
         for document in DOCUMENTS:
+            parts = ""
             for block in blocks(document, "c"):
                 with self.subTest("%s:%d" % (document, block.line)):
-                    self.assertIn("int main(void) {", block.text, "a piece that cannot be run")
-                    program = self.compile(block.text, command, "-std=gnu11", *WARNINGS)
+                    if document == TUTORIAL and MAIN not in block.text:
+                        parts += block.text + "
+"  # the programs below stand on it
+                        continue
+                    self.assertIn(MAIN, block.text, "a piece that cannot be run")
+                    more = self.flags_of_others(block.text)
+                    if more is None:
+                        continue
+                    program = self.compile(parts + block.text, command, "-std=gnu11", *WARNINGS, *more)
                     self.run_well(program, PYTHON_GIL="1")
                     if "gilloc_set_lock" not in block.text:
                         self.run_well(program, PYTHON_GIL="0")
                     found += 1
         self.assertGreater(found, 4)
+
+    def test_tutorial(self):
+        """Its parts are those of the example, and all of it but declarations and main.c."""
+        paths = [path for path in (ROOT / EXAMPLE).glob("*.[ch]") if path.name != "main.c"]
+        example = "\n\n".join(path.read_text().rstrip("\n") for path in paths)
+        paragraphs = set(example.split("\n\n"))
+        quoted = [paragraph for block in blocks(TUTORIAL, "c") if MAIN not in block.text
+                  for paragraph in block.text.rstrip("\n").split("\n\n")]
+        self.assertEqual(quoted[0], "\n".join(line for line in quoted[0].split("\n") if line.startswith("#include <")))
+        self.assertEqual([paragraph for paragraph in quoted[1:] if paragraph not in paragraphs], [])
+        defined = set(re.findall(r"^[a-z][\w *]*?(\w+)\([^;{]*\) \{", example, re.M))
+        self.assertGreater(len(defined), 25)
+        self.assertEqual(defined - set(re.findall(r"(\w+)\([^;{]*\) \{", "\n".join(quoted))), set())
 
     def test_static(self):
         """As embedding.md says, with pkg-config's --static."""

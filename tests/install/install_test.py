@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """install_test.py INSTALL - what `bazel run //:install` leaves behind is what a program outside the tree needs.
 
-A program of ten lines compiles with what pkg-config says, as C and as C++, against the shared and against the static
-library, and runs.  The shared library exports what the public headers declare, no more and no less.
+A program of ten lines compiles with what pkg-config says, and in a project of CMake, as C and as C++, against the
+shared and against the static library, and runs.  The shared library exports what the public headers declare, no more
+and no less, and the manual page has all of them and all variables of the environment.
 """
 import os
 import pathlib
@@ -18,6 +19,7 @@ INSTALL = os.path.abspath(sys.argv.pop(1))
 HERE = pathlib.Path("tests/install")
 WARNINGS = "-Wall -Wextra -Wundef -pedantic -Werror".split()
 COMPILERS = {"c": ["cc", "-std=c11", "-Wstrict-prototypes"], "c++": ["c++", "-std=c++11"]}
+HEADERS = ("gilloc.h", "inline.h", "lua.h", "pymem.h", "pystate.h", "sqlite.h", "trace.h")
 # What the library defines beside public names; the last two are of static probes.
 OUR_NAME = re.compile(r"gi_|\w+_semaphore$|_$")
 DECLARATION = re.compile(r"^GILLOC_API\s[^;]*?(\w+)\(", re.M)
@@ -71,10 +73,11 @@ class Install(unittest.TestCase):
 
     def test_files(self):
         found = {str(path.relative_to(self.prefix)) for path in self.prefix.rglob("*") if not path.is_dir()}
-        headers = {"include/gilloc/" + name for name in ("gilloc.h", "inline.h", "pymem.h", "pystate.h", "trace.h")}
+        headers = {"include/gilloc/" + name for name in HEADERS}
         gdb = {"share/gdb/auto-load%s/lib/libgilloc.so.0-gdb.py" % self.prefix}
         libraries = {"lib/libgilloc.so", "lib/libgilloc.so.0", "lib/libgilloc.a", "lib/pkgconfig/gilloc.pc"}
-        self.assertEqual(found, headers | libraries | gdb)
+        cmake = {"lib/cmake/gilloc/" + name for name in ("gillocConfig.cmake", "gillocConfigVersion.cmake")}
+        self.assertEqual(found, headers | libraries | cmake | gdb | {"share/man/man3/gilloc.3"})
         self.assertEqual(os.readlink(self.prefix / "lib/libgilloc.so"), "libgilloc.so.0")
 
     def test_shared(self):
@@ -99,8 +102,9 @@ class Install(unittest.TestCase):
         self.assertNotIn("libgilloc", run("readelf", "-d", program).stdout)
 
     def test_each_header_alone(self):
-        for header in ("gilloc.h", "inline.h", "pymem.h", "pystate.h", "trace.h"):
-            for language, compiler in COMPILERS.items():
+        compilers = list(COMPILERS.items()) + [("c++", ["c++", "-std=c++%d" % year]) for year in (17, 20)]
+        for header in HEADERS:
+            for language, compiler in compilers:
                 if language == "c++" and missing("c++"):
                     continue
                 source = pathlib.Path(self.folder.name) / "alone.c"
@@ -133,6 +137,56 @@ class Install(unittest.TestCase):
         functions = self.declared - self.variables
         self.assertEqual(functions & set(re.findall(r"\w+", relocations)), set())
 
+    def cmake(self, prefix, version="0.1"):
+        """Builds the project with what is under `prefix`; what CMake said, and the folder of the programs."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder.name))
+        lists = (HERE / "CMakeLists.txt").read_text()
+        self.assertEqual(lists.count("find_package(gilloc 0.1 "), 1)
+        (folder / "CMakeLists.txt").write_text(lists.replace("gilloc 0.1 ", "gilloc %s " % version))
+        for name in ("ten_lines.c", "ten_lines.cc"):
+            (folder / name).write_text((HERE / "ten_lines.c").read_text())
+        done = run("cmake", "-S", str(folder), "-B", str(folder), "-DCMAKE_PREFIX_PATH=%s" % prefix, ok=False)
+        if done.returncode == 0:
+            done = run("cmake", "--build", str(folder), ok=False)
+        return done, folder
+
+    def test_cmake(self):
+        """As it was installed, and moved as a whole, with libraries in a folder of Debian's."""
+        if missing("cmake") or missing("c++"):
+            self.skipTest("there is no CMake or no C++ compiler (Debian: apt-get install cmake g++ make)")
+        moved = pathlib.Path(self.folder.name) / "moved"
+        run(INSTALL, "--prefix=/opt/gilloc", "--libdir=lib/x86_64-linux-gnu", "--destdir=%s/stage" % self.folder.name)
+        (pathlib.Path(self.folder.name) / "stage/opt/gilloc").rename(moved)
+        for prefix in (self.prefix, moved):
+            done, folder = self.cmake(prefix)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            for program in ("c-gilloc", "cxx-gilloc", "c-gilloc-static", "cxx-gilloc-static"):
+                with self.subTest("%s/%s" % (prefix, program)):
+                    self.assertEqual(run(str(folder / program)).stdout, "intact\n")
+                    tags = run("readelf", "-d", str(folder / program)).stdout
+                    self.assertEqual("[libgilloc.so.0]" in tags, not program.endswith("static"))
+
+    def test_cmake_versions(self):
+        if missing("cmake") or missing("c++"):
+            self.skipTest("there is no CMake or no C++ compiler (Debian: apt-get install cmake g++ make)")
+        for version in ("1.0", "0.99"):
+            done, _ = self.cmake(self.prefix, version)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("version: 0.1.0", done.stderr)
+
+    def test_manual(self):
+        page = (self.prefix / "share/man/man3/gilloc.3").read_text()
+        synopsis = page.partition("\n.Sh SYNOPSIS\n")[2].partition("\n.Sh ")[0]
+        self.assertEqual(sorted(re.findall(r"^\.Fn (\w+)", synopsis, re.M)), sorted(self.declared - self.variables))
+        table = pathlib.Path("lib/api/options.c").read_text()
+        variables = re.findall(r'\[GI_OPTION_\w+\] =\s*\{"(\w+)"', table)
+        self.assertGreater(len(variables), 8)
+        self.assertEqual(re.findall(r"^\.It Ev (\w+)", page, re.M), variables)
+        if missing("groff"):
+            self.skipTest("there is no groff (Debian: apt-get install groff-base)")
+        done = run("groff", "-mdoc", "-Tutf8", "-ww", "-z", str(self.prefix / "share/man/man3/gilloc.3"))
+        self.assertEqual(done.stderr, "")
+
     def test_destdir(self):
         stage = pathlib.Path(self.folder.name) / "stage"
         run(INSTALL, "--prefix=/opt/gilloc", "--destdir=%s" % stage)
@@ -151,11 +205,13 @@ class Install(unittest.TestCase):
         self.assertIn("prefix=%s/here\n" % self.folder.name, pc)
 
     def test_bad_arguments(self):
-        usage = "\nusage: bazel run -c opt //:install -- --prefix=DIR [--destdir=DIR]\n"
+        usage = "\nusage: bazel run -c opt //:install -- --prefix=DIR [--libdir=DIR] [--destdir=DIR]\n"
         for arguments, message in {
             (): "the following arguments are required: --prefix",
             ("--prefix=",): "argument --prefix: a folder is wanted, not an empty name",
             ("--prefix=/a b",): "argument --prefix: '/a b' has a space in it, which pkg-config cannot hand on",
+            ("--prefix=/a", "--libdir=/b"): "argument --libdir: '/b' is no folder below the prefix",
+            ("--prefix=/a", "--libdir=../b"): "argument --libdir: '../b' is no folder below the prefix",
             ("--prefix=/a", "--frob"): "unrecognized arguments: --frob",
             ("--prefix=/a", "more"): "unrecognized arguments: more",
             ("--pref=/a",): "the following arguments are required: --prefix",
