@@ -75,6 +75,24 @@ static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsig
     return 0;
 }
 
+static int check_known(const gi_heap *heap) {
+    int broken = 0;
+    for (unsigned kind = 0; kind <= GI_KIND_OBJECT; kind++) {
+        for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+            uint64_t page =
+                gi_load_relaxed(&heap->pages_known.last[kind][size_class]); /* relaxed: the world is quiet */
+            const gi_page_word *word = gi_address_word((const void *)(uintptr_t)page);
+            uint32_t expected = gi_word_make(heap->number, kind, size_class);
+            /* relaxed: the world is quiet */
+            if (page != GI_HEAP_NO_PAGE && (word == NULL || gi_load_relaxed(word) != expected)) {
+                broken = gi_report_broken("H4", "heap %u: page %llx is not of kind %u, class %u", heap->number,
+                                          (unsigned long long)page, kind, size_class);
+            }
+        }
+    }
+    return broken;
+}
+
 static int check_counts(const gi_heap *heap) {
     uint64_t pools = 0, taken = 0;
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
@@ -118,7 +136,7 @@ int gi_heap_check_all(void) {
         }
         sum.pools[1] += gi_load_relaxed(&heap->pools); /* relaxed: the world is quiet */
         sum.taken[1] += gi_load_relaxed(&heap->taken); /* relaxed: the world is quiet */
-        sum.broken |= check_heap(heap) | check_counts(heap);
+        sum.broken |= check_heap(heap) | check_counts(heap) | check_known(heap);
     }
     if (sum.pools[0] != sum.pools[1] || sum.taken[0] != sum.taken[1]) {
         sum.broken =
@@ -477,8 +495,8 @@ void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked
     heap->group = group;
     heap->asked = asked;
     for (unsigned i = 0; i < (GI_KIND_OBJECT + 1) * GI_CLASSES; i++) {
-        gi_store_relaxed(&heap->pages_known.last[i / GI_CLASSES][i % GI_CLASSES],
-                         GI_HEAP_NO_PAGE); /* relaxed: as below */
+        /* relaxed: published with its number */
+        gi_store_relaxed(&heap->pages_known.last[i / GI_CLASSES][i % GI_CLASSES], GI_HEAP_NO_PAGE);
     }
     gi_store_relaxed(&heap->status, GI_HEAP_IDLE); /* relaxed: published with its number */
 }

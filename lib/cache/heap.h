@@ -20,7 +20,8 @@
  *
  *   Each (kind, class) has a list of partial pools; full pools are in one list.  H1: a pool is in the partial list of
  *   its kind and class exactly if it has something free.  H2: its page word names the heap.  H3: pools and taken blocks
- *   add up to the heap's counts, those of the classes to those of the heap.
+ *   add up to the heap's counts, those of the classes to those of the heap.  H4: a page that is known to inlined code
+ *   (gi_heap_pages) is of a pool of the heap, of that kind and class.
  *
  *   status of a private heap   ACTIVE   its thread is attached: only that thread touches pools and counts
  *   (GIL-free mode)            IDLE     its thread is detached: whoever claims it may
@@ -169,7 +170,7 @@ static inline void gi_heap_idle(gi_heap *heap) {
     gi_store_release(&heap->status, GI_HEAP_IDLE);
 }
 
-/* H1-H3 and each pool's own invariants, for all heaps.  The world is stopped, or quiet.  0 or -1. */
+/* H1-H4 and each pool's own invariants, for all heaps.  The world is stopped, or quiet.  0 or -1. */
 int gi_heap_check_all(void);
 
 /* Around fork(): the mutex of claims, those of each group, and, taken after those of the arenas, that of the

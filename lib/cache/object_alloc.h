@@ -98,7 +98,8 @@ void gi_object_ready(void);
    of that class; the heap knows its page then.  False: has not been looked at. */
 bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 
-/* Opens or closes the fast path of a kind, the inlined one too; `large`: that of its large blocks too; `sampled`: its lists are counted. */
+/* Opens or closes the fast path of a kind, the inlined one too; `large`: that of its large blocks too; `sampled`: its
+   lists are counted. */
 void gi_object_open(unsigned kind, bool large, bool sampled);
 /* Whether large blocks that are no samples may go straight to the system's allocator and back, of all kinds. */
 void gi_object_open_counted(bool open);

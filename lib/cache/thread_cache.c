@@ -57,6 +57,7 @@ _Static_assert(GILLOC_INLINE_LARGEST == GI_SMALL_MAX && GILLOC_INLINE_CLASSES ==
 _Static_assert(GILLOC_INLINE_PAGES == IN_CACHE(pages) && sizeof(gi_heap_pages) == sizeof(uint64_t[2][GI_CLASSES]),
                "the pages");
 _Static_assert(GILLOC_INLINE_MEM == IN_CACHE(bins[GI_KIND_MEM]), "the bins of mem");
+_Static_assert(IN_CACHE(bins) % GI_CACHE_LINE == 0, "a bin is in one cache line");
 _Static_assert(GILLOC_INLINE_OBJECT == IN_CACHE(bins[GI_KIND_OBJECT]), "the bins of object");
 _Static_assert(GILLOC_INLINE_BIN == sizeof(gi_bin) && GILLOC_INLINE_ALLOC == IN_BIN(alloc) &&
                    GILLOC_INLINE_FREE == IN_BIN(free) && GILLOC_INLINE_ROOM == IN_BIN(room),

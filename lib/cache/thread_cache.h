@@ -58,13 +58,13 @@ typedef struct gi_thread_cache {
     gi_pool *emptied;              /* pools with nothing taken, to be released */
     bool claiming;                 /* holds a claim on another cache's heap */
     uint32_t safepoints;           /* passed since the last flush of remote slots, while some are not empty */
-    const gi_heap_pages *pages;    /* that heap's; the empty sentinel's: without any */
+    const gi_heap_pages *pages;    /* those of `heap`; the empty sentinel's: none */
     gi_heap *heap;                 /* where it refills from: the group's shared heap or &own; NULL: neither yet */
     gi_counter large, large_freed; /* large blocks allocated and freed here, ever */
     gi_counter remote_frees, remote_batches;
-    gi_retired retired;                           /* retire.h */
     gi_atomic(struct gi_quarantine *) quarantine; /* atomic, order(quarantine): of the debug hooks; NULL: none yet */
     gi_bin bins[GI_KINDS][1 + GI_CLASSES];
+    gi_retired retired; /* retire.h */
     gi_remote_slot remote[GI_REMOTE_SLOTS];
     gi_heap own;
 } gi_thread_cache;

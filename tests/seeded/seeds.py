@@ -558,4 +558,15 @@ SEEDS = [
          "        gi_start();",
          "        gi_this.stopped_to_fork = false;",
          "api:fork_test"),
+
+    # --- inlined code ---
+    step("inline: a pool's page stays known as it is released", HEAP,
+         "    forget_page(heap, pool);\n", "", "api:inline_test death:inline_death_test"),
+    step("inline: a pool's page stays known to the heap that hands it over", HEAP,
+         "    forget_page(from, pool);\n", "", "api:inline_test"),
+    step("inline: the gate stays open as the domain is closed", OBJECT,
+         "    set_gate(kind, 0);\n", "", "api:inline_test"),
+    step("inline: the class of another heap's block is not compared", OBJECT,
+         "gi_word_kind(word) != kind || gi_word_class(word) != size_class", "gi_word_kind(word) != kind",
+         "death:inline_death_test"),
 ]

@@ -37,17 +37,17 @@ extern "C" {
                 (class + 1) * 16 bytes; page = 8 bytes at *(cache +
                 GILLOC_INLINE_PAGES) + (domain * GILLOC_INLINE_CLASSES + class) * 8;
                 call gilloc_inline_free_else() if (block & gate) is not page, or if
-                the 32 bits at bin + GILLOC_INLINE_ROOM are not above 0;
-                subtract 1 from these; *block = *(bin + GILLOC_INLINE_FREE);
+                the 32 bits at bin + GILLOC_INLINE_ROOM, less 1, which is stored, are
+                below 0; *block = *(bin + GILLOC_INLINE_FREE);
                 *(bin + GILLOC_INLINE_FREE) = block
-   All others are 8 bytes wide.  Nothing but the thread's pointer is kept over a call
-   that may detach; neither that nor what it leads to is kept over one. */
+   All others are 8 bytes wide.  Nothing of this is kept over a call that may detach or
+   pass a safepoint, but the addresses of the two variables. */
 typedef enum {
     GILLOC_INLINE_LARGEST = 512, /* bytes: the largest size */
     GILLOC_INLINE_CLASSES = 32,
     GILLOC_INLINE_PAGES = 136, /* in the cache: the address of the pages */
-    GILLOC_INLINE_MEM = 776,   /* in the cache: the bins of each domain */
-    GILLOC_INLINE_OBJECT = 1832,
+    GILLOC_INLINE_MEM = 192,   /* in the cache: the bins of each domain */
+    GILLOC_INLINE_OBJECT = 1248,
     GILLOC_INLINE_BIN = 32,  /* bytes from one bin to the next */
     GILLOC_INLINE_ALLOC = 0, /* in a bin: the first block to be allocated */
     GILLOC_INLINE_FREE = 8,  /* in a bin: the last block that was freed */
@@ -69,93 +69,100 @@ extern GILLOC_API uintptr_t gilloc_inline_gate_1[2];
 
 #if defined(__x86_64__) && defined(__LP64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(GILLOC_NO_INLINE)
 
-/* Clang may move a load of the user's behind a store of another type; GCC does not, and keeps the thread's pointer in a
-   register if the store cannot have changed it. */
+/* Clang may move a load of the user's behind a store of another type; GCC does not, and can keep the cache's address in
+   a register if the store has not changed it. */
 #if defined(__clang__)
-typedef struct gilloc_inline_block *gilloc_inline_link __attribute__((may_alias));
+struct __attribute__((may_alias)) gilloc_inline_block {
 #else
-typedef struct gilloc_inline_block *gilloc_inline_link;
+struct gilloc_inline_block {
 #endif
+    struct gilloc_inline_block *next;
+};
+struct gilloc_inline_bin {
+    struct gilloc_inline_block *alloc, *free;
+    int32_t room;
+};
 
-static inline __attribute__((always_inline)) gilloc_inline_link *gilloc_inline_list(size_t offset) {
-    return (gilloc_inline_link *)(void *)((char *)gilloc_inline_cache_1 + offset);
+/* The bin at an offset of the cache. */
+static inline __attribute__((always_inline)) struct gilloc_inline_bin *gilloc_inline_bin_at(size_t offset) {
+    return (struct gilloc_inline_bin *)(void *)((char *)gilloc_inline_cache_1 + offset);
 }
 
+/* A block of the domain (0 mem, 1 object), whose bins are at that offset; NULL: call. */
 static inline __attribute__((always_inline)) void *gilloc_inline_pop(unsigned domain, size_t bins, size_t size) {
-    gilloc_inline_link *alloc = gilloc_inline_list(bins + (size + 15) / 16 * GILLOC_INLINE_BIN + GILLOC_INLINE_ALLOC);
-    gilloc_inline_link block = *alloc;
+    struct gilloc_inline_bin *bin = gilloc_inline_bin_at(bins + (size + 15) / 16 * GILLOC_INLINE_BIN);
+    struct gilloc_inline_block *block = bin->alloc;
     int none;
     /* One instruction for two questions: is there a block, and may it be had. */
     __asm__ volatile("testq %2, %1" : "=@ccz"(none) : "m"(gilloc_inline_gate_1[domain]), "r"(block));
     if (__builtin_expect(none, 0)) {
         return NULL;
     }
-    *alloc = *(gilloc_inline_link *)(void *)block;
+    bin->alloc = block->next;
     return block;
 }
 
+/* Whether the block has been freed; 0: call. */
 static inline __attribute__((always_inline)) int gilloc_inline_push(unsigned domain, size_t bins, void *block,
                                                                     size_t size) {
-    size_t number = size == 0 ? 0 : (size - 1) / 16, bin = bins + (number + 1) * GILLOC_INLINE_BIN;
-    const uintptr_t *pages = *(const uintptr_t *const *)(const void *)gilloc_inline_list(GILLOC_INLINE_PAGES);
+    size_t number = size == 0 ? 0 : (size - 1) / 16;
+    const uintptr_t *pages =
+        *(const uintptr_t *const *)(const void *)((const char *)gilloc_inline_cache_1 + GILLOC_INLINE_PAGES);
     uintptr_t page = (uintptr_t)block & *(const volatile uintptr_t *)&gilloc_inline_gate_1[domain];
     if (__builtin_expect(page != pages[domain * GILLOC_INLINE_CLASSES + number], 0)) {
         return 0;
     }
-    int32_t *room = (int32_t *)(void *)gilloc_inline_list(bin + GILLOC_INLINE_ROOM);
-    if (__builtin_expect(--*room < 0, 0)) {
-        ++*room;
-        return 0;
+    struct gilloc_inline_bin *bin = gilloc_inline_bin_at(bins + (number + 1) * GILLOC_INLINE_BIN);
+    if (__builtin_expect(--bin->room < 0, 0)) {
+        return 0; /* the call makes room, and counts anew */
     }
-    gilloc_inline_link *freed = gilloc_inline_list(bin + GILLOC_INLINE_FREE);
-    *(gilloc_inline_link *)block = *freed;
-    *freed = (gilloc_inline_link)block;
+    struct gilloc_inline_block *freed = (struct gilloc_inline_block *)block;
+    freed->next = bin->free;
+    bin->free = freed;
     return 1;
 }
 
-#define GILLOC_INLINE_TRY_MALLOC(domain, bins, size)                     \
-    if (__builtin_constant_p(size) && (size) <= GILLOC_INLINE_LARGEST) { \
-        void *block = gilloc_inline_pop(domain, bins, size);             \
-        if (__builtin_expect(block != NULL, 1)) return block;            \
-    }
-#define GILLOC_INLINE_TRY_FREE(domain, bins, block, size)                               \
-    if (__builtin_constant_p(size) && (size) <= GILLOC_INLINE_LARGEST) {                \
-        if (!gilloc_inline_push(domain, bins, block, size)) {                           \
-            gilloc_inline_free_else((PyMemAllocatorDomain)((domain) + 1), block, size); \
-        }                                                                               \
-        return;                                                                         \
-    }
-#define GILLOC_INLINE_FUNCTION static inline __attribute__((always_inline))
-#else
-#define GILLOC_INLINE_TRY_MALLOC(domain, bins, size)
-#define GILLOC_INLINE_TRY_FREE(domain, bins, block, size)
-#define GILLOC_INLINE_FUNCTION static inline
-#endif
-
 /* As PyMem_Malloc(size) and PyObject_Malloc(size). */
-GILLOC_INLINE_FUNCTION void *gilloc_inline_mem_malloc(size_t size) {
-    GILLOC_INLINE_TRY_MALLOC(0, GILLOC_INLINE_MEM, size)
-    return PyMem_Malloc(size);
+static inline __attribute__((always_inline)) void *gilloc_inline_mem_malloc(size_t size) {
+    int is_inlined = __builtin_constant_p(size) && size <= GILLOC_INLINE_LARGEST;
+    void *block = is_inlined ? gilloc_inline_pop(0, GILLOC_INLINE_MEM, size) : NULL;
+    return block != NULL ? block : PyMem_Malloc(size);
 }
-GILLOC_INLINE_FUNCTION void *gilloc_inline_object_malloc(size_t size) {
-    GILLOC_INLINE_TRY_MALLOC(1, GILLOC_INLINE_OBJECT, size)
-    return PyObject_Malloc(size);
+static inline __attribute__((always_inline)) void *gilloc_inline_object_malloc(size_t size) {
+    int is_inlined = __builtin_constant_p(size) && size <= GILLOC_INLINE_LARGEST;
+    void *block = is_inlined ? gilloc_inline_pop(1, GILLOC_INLINE_OBJECT, size) : NULL;
+    return block != NULL ? block : PyObject_Malloc(size);
 }
 
 /* As gilloc_free_sized(PYMEM_DOMAIN_MEM, block, size) and the same of the object domain:
    the size is that of the request, whatever function allocated the block. */
-GILLOC_INLINE_FUNCTION void gilloc_inline_mem_free(void *block, size_t size) {
-    GILLOC_INLINE_TRY_FREE(0, GILLOC_INLINE_MEM, block, size)
+static inline __attribute__((always_inline)) void gilloc_inline_mem_free(void *block, size_t size) {
+    if (!__builtin_constant_p(size) || size > GILLOC_INLINE_LARGEST) {
+        gilloc_free_sized(PYMEM_DOMAIN_MEM, block, size);
+    } else if (!gilloc_inline_push(0, GILLOC_INLINE_MEM, block, size)) {
+        gilloc_inline_free_else(PYMEM_DOMAIN_MEM, block, size);
+    }
+}
+static inline __attribute__((always_inline)) void gilloc_inline_object_free(void *block, size_t size) {
+    if (!__builtin_constant_p(size) || size > GILLOC_INLINE_LARGEST) {
+        gilloc_free_sized(PYMEM_DOMAIN_OBJ, block, size);
+    } else if (!gilloc_inline_push(1, GILLOC_INLINE_OBJECT, block, size)) {
+        gilloc_inline_free_else(PYMEM_DOMAIN_OBJ, block, size);
+    }
+}
+
+#else
+
+static inline void *gilloc_inline_mem_malloc(size_t size) { return PyMem_Malloc(size); }
+static inline void *gilloc_inline_object_malloc(size_t size) { return PyObject_Malloc(size); }
+static inline void gilloc_inline_mem_free(void *block, size_t size) {
     gilloc_free_sized(PYMEM_DOMAIN_MEM, block, size);
 }
-GILLOC_INLINE_FUNCTION void gilloc_inline_object_free(void *block, size_t size) {
-    GILLOC_INLINE_TRY_FREE(1, GILLOC_INLINE_OBJECT, block, size)
+static inline void gilloc_inline_object_free(void *block, size_t size) {
     gilloc_free_sized(PYMEM_DOMAIN_OBJ, block, size);
 }
 
-#undef GILLOC_INLINE_TRY_MALLOC
-#undef GILLOC_INLINE_TRY_FREE
-#undef GILLOC_INLINE_FUNCTION
+#endif
 
 #ifdef __cplusplus
 }
