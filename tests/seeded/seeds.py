@@ -301,16 +301,20 @@ SEEDS = [
          "bool zero = (arena->dirty & bit) == 0;",
          "arena:arena_test"),
     step("calloc: freed blocks count as zero", THREAD_CACHE,
-         "        bin->alloc = bin->free;\n"
-         "        bin->free = NULL;\n"
-         "        bin->length = bin->cap - (uint32_t)bin->room;\n"
-         "        bin->room = (int32_t)bin->cap;\n"
-         "        bin->fresh = false;",
-         "        bin->alloc = bin->free;\n"
-         "        bin->free = NULL;\n"
-         "        bin->length = bin->cap - (uint32_t)bin->room;\n"
-         "        bin->room = (int32_t)bin->cap;",
+         "    bin->alloc = bin->free;\n"
+         "    bin->free = NULL;\n"
+         "    bin->length = bin->cap - (uint32_t)bin->room;\n"
+         "    bin->room = (int32_t)bin->cap;\n"
+         "    bin->fresh = false;",
+         "    bin->alloc = bin->free;\n"
+         "    bin->free = NULL;\n"
+         "    bin->length = bin->cap - (uint32_t)bin->room;\n"
+         "    bin->room = (int32_t)bin->cap;",
          "cache:thread_cache_test api:calloc_test"),
+    step("hardened: freed blocks are used again at once", "lib/cache/bin.h",
+         "return bin->cap - (uint32_t)bin->room >= GI_HARDENED_DELAY;",
+         "return true;",
+         "misuse:misuse_test"),
     step("calloc: blocks that others freed count as zero", THREAD_CACHE,
          "        gi_free_list_look(kind, size_class, bin->alloc, function);\n"
          "        bin->fresh = false;",
