@@ -11,7 +11,7 @@ if [ $# = 0 ]; then
     mapfile -t files < <(find concurrency docs lib stress tests -name '*.c' | sort)
     set -- "${files[@]}"
 fi
-read -ra flags <<< "$(pkg-config --cflags liburcu-qsbr cmocka liblzma jansson python-3.11-embed)"
+read -ra flags <<< "$(pkg-config --cflags liburcu-qsbr cmocka liblzma jansson python-3.11-embed lua5.4 sqlite3)"
 # One file a process, as many at once as there are processors.
 printf '%s\0' "$@" | xargs -0 -P "$(nproc)" -I FILE \
     clang-tidy --quiet FILE -- -std=gnu11 -I. -Ilib/include "${flags[@]}" 2> >(grep -v 'warnings\? generated' >&2)

@@ -11,12 +11,23 @@
 
 /* uthash: memory comes from the system's allocator, past every hook; when it is out, an entry is not added. */
 #define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION(key, length, hash) hash = hash_of(key)
+#define HASH_KEYCMP(a, b, length) (!same_key(a, b))
 #include <uthash.h>
 
 typedef struct foreign_key {
     uintptr_t pointer;
     uintptr_t domain; /* so wide that there is no gap */
 } foreign_key;
+
+/* Fibonacci hashing, as in ledger.c. */
+static unsigned hash_of(const foreign_key *key) {
+    return (unsigned)(((key->pointer >> 4) + key->domain) * 0x9e3779b97f4a7c15u >> 24);
+}
+
+static bool same_key(const foreign_key *a, const foreign_key *b) {
+    return a->pointer == b->pointer && a->domain == b->domain;
+}
 
 typedef struct entry {
     foreign_key key;
@@ -92,8 +103,9 @@ void gi_foreign_each(void (*visit)(const void *pointer, uint64_t word, void *arg
 
 void gi_foreign_clear(void) {
     gi_mutex_lock(&mutex);
-    while (table != NULL) {
-        remove_locked(table);
+    for (entry *of = table, *next; of != NULL; of = next) {
+        next = of->hh.next;
+        remove_locked(of);
     }
     gi_mutex_unlock(&mutex);
 }

@@ -93,6 +93,7 @@ static void *small_block(gi_thread_cache *cache, unsigned kind, size_t size, con
         return NULL;
     }
     gi_link *link = bin->alloc;
+    gi_assert(link != NULL);
     bin->alloc = gi_link_next(link);
     gi_tool_acquire(gi_address_pool(link)->arena);
     gi_tool_acquire(link);

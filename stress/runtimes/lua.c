@@ -31,17 +31,16 @@ static int pass(const struct job *job) {
         return -1;
     }
     luaL_openlibs(lua);
-    int status = 0;
-    if (luaL_dofile(lua, path) != LUA_OK) {
+    bool ran = luaL_dofile(lua, path) == LUA_OK;
+    bool right = ran && lua_tointeger(lua, -1) == results[job->program];
+    if (!ran) {
         fprintf(stderr, "%s\n", lua_tostring(lua, -1));
-        status = -1;
-    } else if (lua_tointeger(lua, -1) != results[job->program]) {
+    } else if (!right) {
         fprintf(stderr, "%s: %lld, not %lld\n", path, (long long)lua_tointeger(lua, -1),
                 (long long)results[job->program]);
-        status = -1;
     }
     lua_close(lua);
-    return status;
+    return right ? 0 : -1;
 }
 
 static int run_job(void *arg) {
