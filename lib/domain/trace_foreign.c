@@ -103,9 +103,12 @@ void gi_foreign_each(void (*visit)(const void *pointer, uint64_t word, void *arg
 
 void gi_foreign_clear(void) {
     gi_mutex_lock(&mutex);
-    for (entry *of = table, *next; of != NULL; of = next) {
-        next = of->hh.next;
-        remove_locked(of);
+    entry *of = table;
+    HASH_CLEAR(hh, table); /* of all but the entries */
+    while (of != NULL) {
+        entry *next = of->hh.next;
+        free(of);
+        of = next;
     }
     gi_mutex_unlock(&mutex);
 }
