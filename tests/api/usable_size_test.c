@@ -70,7 +70,7 @@ static void free_sized_is_a_free(void) {
 /* Within a block that a resize left where it was, the size requested last counts. */
 static void free_sized_after_a_resize_in_place(void) {
     PyGILState_STATE was = PyGILState_Ensure();
-    void *before = PyObject_Malloc(512);
+    void *before = PyObject_Malloc(SMALL_LIMIT);
     void *after = PyObject_Realloc(before, 400); /* another class, above 3/4: stays */
     EXPECT(after == before);
     gilloc_free_sized(PYMEM_DOMAIN_OBJ, after, 400);
