@@ -122,6 +122,12 @@ void gi_tool_free(const void *block, size_t size, size_t kept) {
 #endif
 }
 
+void gi_tool_root_for_ever(const void *memory, size_t size) {
+    if (__lsan_register_root_region != NULL) {
+        __lsan_register_root_region(memory, size);
+    }
+}
+
 void gi_tool_roots(const void *memory, size_t size, bool are) {
     if (gi_tool_now != GI_TOOL_ASAN || __lsan_register_root_region == NULL || __lsan_unregister_root_region == NULL) {
         return;

@@ -58,6 +58,8 @@ void gi_tool_alloc(const void *block, size_t size);
 void gi_tool_free(const void *block, size_t size, size_t kept);
 /* The range may hold pointers to blocks of malloc(), from now on or no longer. */
 void gi_tool_roots(const void *memory, size_t size, bool are);
+/* The same for ever, and also while no blocks are told of: blocks of the system's allocator hang on it alone. */
+void gi_tool_root_for_ever(const void *memory, size_t size);
 /* What was done before the release of a tag is done before what follows an acquire of it. */
 void gi_tool_release(const void *tag);
 void gi_tool_acquire(const void *tag);

@@ -6,6 +6,7 @@
 #include "lib/domain/quarantine.h"
 
 #include "concurrency/mutex.h"
+#include "concurrency/tool.h"
 #include "lib/os/os_memory.h"
 
 /* Blocks of debug hooks have 32 bytes and more, in traced programs more than 64 on the average: so the ring seldom is
@@ -48,6 +49,7 @@ gi_quarantine *gi_quarantine_new(void) {
     if (ring == NULL) {
         return NULL;
     }
+    gi_tool_root_for_ever(ring, entries * sizeof(gi_quarantined));
     made->ring = ring;
     made->mask = entries - 1;
     return made;
