@@ -35,59 +35,81 @@ typedef struct debug_layer {
 static gi_ledger words;
 static gi_mutex hooks_mutex = GI_MUTEX_INIT(GI_RANK_HOOKS);
 static debug_layer *layers; /* guarded by hooks_mutex */
-static bool
-    knows_all[GI_DOMAINS]; /* guarded by hooks_mutex; constant once installed: no block is older than the hooks */
+/* No block is older than the hooks.  Guarded by hooks_mutex; written before they are installed. */
+static bool knows_all[GI_DOMAINS];
 
 static gi_mutex quarantine_mutex = GI_MUTEX_INIT(GI_RANK_QUARANTINE);
 static gi_quarantine *raw_quarantine; /* guarded by quarantine_mutex */
 
 static unsigned kind_of(const debug_layer *layer) { return (unsigned)layer->domain - 1; }
 
-/* This thread is inside a layer of mem or object, whose large blocks are the raw domain's: there they are not to be
-   looked after once more. */
-static __thread bool nested __attribute__((tls_model("initial-exec")));
+/* A call of the raw domain that a layer of mem or object expects, for a large block of its own, in this thread: it is
+   looked after there, and not to be once more.  By what it asks for, since a hook between the two may call the raw
+   domain for itself. */
+typedef struct expectation {
+    size_t size;       /* that is to be allocated; 0: none */
+    const void *block; /* that is to be resized or freed; NULL: none */
+} expectation;
+static __thread expectation expected __attribute__((tls_model("initial-exec")));
 
 /* --- calls below ------------------------------------------------------------------------------ */
 
-/* `size`: of the block below.  What is small here and still comes to the raw domain, since no arena can be had, is
+/* `bytes`: of the block below.  What is small here and still comes to the raw domain, since no arena can be had, is
    looked after there too: so a free knows by its size. */
-static inline bool enter_below(const debug_layer *layer, size_t size) {
-    bool before = nested;
-    if (gi_unlikely(size > GI_SMALL_MAX)) {
-        nested = layer->domain != PYMEM_DOMAIN_RAW;
+static inline expectation expect(const debug_layer *layer, size_t bytes, size_t size, const void *block) {
+    expectation before = expected;
+    if (gi_unlikely(bytes > GI_SMALL_MAX) && layer->domain != PYMEM_DOMAIN_RAW) {
+        expected = (expectation){size, block};
     }
     return before;
 }
 
 static inline void *below_malloc(const debug_layer *layer, size_t size) {
-    bool before = enter_below(layer, size);
+    expectation before = expect(layer, size, size, NULL);
     void *block = layer->below.malloc(layer->below.ctx, size);
-    nested = before;
+    expected = before;
     return block;
 }
 
 static inline void *below_calloc(const debug_layer *layer, size_t size) {
-    bool before = enter_below(layer, size);
+    expectation before = expect(layer, size, size, NULL);
     void *block = layer->below.calloc(layer->below.ctx, 1, size);
-    nested = before;
+    expected = before;
     return block;
 }
 
 static inline void below_free(const debug_layer *layer, void *block, size_t size) {
-    bool before = enter_below(layer, size);
+    expectation before = expect(layer, size, 0, block);
     layer->below.free(layer->below.ctx, block);
-    nested = before;
+    expected = before;
 }
 
 /* A block from before the hooks, and whatever it becomes, is none of theirs in the raw domain either. */
 static void *resize_old(const debug_layer *layer, void *block, size_t size) {
-    bool before = enter_below(layer, SIZE_MAX);
+    expectation before = expect(layer, SIZE_MAX, size, block);
     void *moved = layer->below.realloc(layer->below.ctx, block, size);
-    nested = before;
+    expected = before;
     return moved;
 }
 
 static void free_old(const debug_layer *layer, void *block) { below_free(layer, block, SIZE_MAX); }
+
+/* Whether the raw domain is called as expected; if so, that was the call. */
+static inline bool is_expected_size(const debug_layer *layer, size_t size) {
+    bool is = layer->domain == PYMEM_DOMAIN_RAW && size != 0 && expected.size == size;
+    if (gi_unlikely(is)) {
+        expected.size = 0;
+    }
+    return is;
+}
+
+static inline bool is_expected_block(const debug_layer *layer, const void *block) {
+    bool is = layer->domain == PYMEM_DOMAIN_RAW && block != NULL && expected.block == block;
+    if (gi_unlikely(is)) {
+        expected.block = NULL;
+    }
+    return is;
+}
 
 /* --- the words of a block --------------------------------------------------------------------- */
 
@@ -559,12 +581,9 @@ static inline void require(const debug_layer *layer, const char *function, size_
     }
 }
 
-/* A call of the raw domain for a large block of a layer above. */
-static inline bool is_nested(const debug_layer *layer) { return layer->domain == PYMEM_DOMAIN_RAW && nested; }
-
 static void *layer_malloc(void *ctx, size_t size) {
     const debug_layer *layer = ctx;
-    if (is_nested(layer)) {
+    if (is_expected_size(layer, size)) {
         return layer->below.malloc(layer->below.ctx, size);
     }
     require(layer, layer->calls->malloc, size, NULL);
@@ -579,10 +598,10 @@ static void *layer_malloc(void *ctx, size_t size) {
 
 static void *layer_calloc(void *ctx, size_t count, size_t size) {
     const debug_layer *layer = ctx;
-    if (is_nested(layer)) {
+    size_t bytes = count * size; /* checked by who calls a table */
+    if (is_expected_size(layer, bytes)) {
         return layer->below.calloc(layer->below.ctx, count, size);
     }
-    size_t bytes = count * size; /* checked by who calls a table */
     require(layer, layer->calls->calloc, bytes, NULL);
     uint8_t *base = bytes <= BYTES_MAX ? below_calloc(layer, bytes + GI_DEBUG_EXTRA) : NULL;
     uint8_t *p = base != NULL ? enter(layer, base, bytes) : NULL;
@@ -594,7 +613,7 @@ static void *layer_calloc(void *ctx, size_t count, size_t size) {
 
 static void layer_free(void *ctx, void *p) {
     const debug_layer *layer = ctx;
-    if (is_nested(layer)) {
+    if (is_expected_block(layer, p)) {
         layer->below.free(layer->below.ctx, p);
         return;
     }
@@ -617,8 +636,8 @@ static bool stays(const void *p, size_t before, size_t size) {
     place at = find_place(base_of(p));
     size_t room = at.in_pool && at.at_start ? at.size : before + GI_DEBUG_EXTRA;
     size_t bytes = size + GI_DEBUG_EXTRA;
-    bool as_nested = (bytes > GI_SMALL_MAX) == (before + GI_DEBUG_EXTRA > GI_SMALL_MAX); /* enter_below() */
-    return bytes <= room && 4 * bytes > 3 * room && as_nested;
+    bool same_side = (bytes > GI_SMALL_MAX) == (before + GI_DEBUG_EXTRA > GI_SMALL_MAX); /* expect() */
+    return bytes <= room && 4 * bytes > 3 * room && same_side;
 }
 
 static void *resize_in_place(const debug_layer *layer, uint8_t *p, known what, size_t size) {
@@ -643,7 +662,7 @@ static void *resize_in_place(const debug_layer *layer, uint8_t *p, known what, s
 /* A block that moves is a new one, so that who goes on with the old pointer is found. */
 static void *layer_realloc(void *ctx, void *p, size_t size) {
     const debug_layer *layer = ctx;
-    if (is_nested(layer)) {
+    if (is_expected_block(layer, p)) {
         return layer->below.realloc(layer->below.ctx, p, size);
     }
     const char *function = layer->calls->realloc;

@@ -309,6 +309,61 @@ static void wrappers_inside_and_outside_see_all(void) {
     PyGILState_Release(was);
 }
 
+/* A hook inside that keeps a list, in the raw domain, of what it has seen: the list is resized in calls for small
+   blocks and for large ones. */
+struct keeper {
+    PyMemAllocatorEx below;
+    void **seen;
+    size_t count;
+};
+
+static void keep(struct keeper *keeper, void *block) {
+    keeper->seen = PyMem_RawRealloc(keeper->seen, (keeper->count + 1) * sizeof(void *));
+    keeper->seen[keeper->count++] = block;
+}
+static void *keep_malloc(void *ctx, size_t size) {
+    struct keeper *keeper = ctx;
+    void *block = keeper->below.malloc(keeper->below.ctx, size);
+    keep(keeper, block);
+    return block;
+}
+static void *keep_calloc(void *ctx, size_t count, size_t size) {
+    struct keeper *keeper = ctx;
+    keep(keeper, NULL);
+    return keeper->below.calloc(keeper->below.ctx, count, size);
+}
+static void *keep_realloc(void *ctx, void *p, size_t size) {
+    struct keeper *keeper = ctx;
+    keep(keeper, p);
+    return keeper->below.realloc(keeper->below.ctx, p, size);
+}
+static void keep_free(void *ctx, void *p) {
+    struct keeper *keeper = ctx;
+    keep(keeper, p);
+    keeper->below.free(keeper->below.ctx, p);
+}
+
+static void a_hook_inside_uses_the_raw_domain(void) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    static struct keeper keepers[DOMAINS];
+    for (int d = PYMEM_DOMAIN_MEM; d < DOMAINS; d++) {
+        PyMem_GetAllocator(domains[d].id, &keepers[d].below);
+        PyMem_SetAllocator(domains[d].id,
+                           &(PyMemAllocatorEx){&keepers[d], keep_malloc, keep_calloc, keep_realloc, keep_free});
+    }
+    PyMem_SetupDebugHooks();
+    for (int round = 0; round < 3; round++) {
+        use_all();
+    }
+    gilloc_purge();
+    for (int d = PYMEM_DOMAIN_MEM; d < DOMAINS; d++) {
+        EXPECT(keepers[d].count > 6 * SIZES);
+        PyMem_RawFree(keepers[d].seen);
+    }
+    EXPECT_EQ(gilloc_allocated_blocks(), 0);
+    PyGILState_Release(was);
+}
+
 /* As a runtime does that turns them off again: the blocks of the hooks are gone by then. */
 static void hooks_are_taken_off_and_put_on(void) {
     PyGILState_STATE was = PyGILState_Ensure();
@@ -429,6 +484,7 @@ int main(void) {
         IN_BOTH_MODES(blocks_from_before_are_known_as_such),
         IN_GIL_MODE(hooks_are_installed_once),
         IN_BOTH_MODES(wrappers_inside_and_outside_see_all),
+        IN_BOTH_MODES(a_hook_inside_uses_the_raw_domain),
         IN_BOTH_MODES(hooks_are_taken_off_and_put_on),
         IN_BOTH_MODES(threads_use_them),
         IN_BOTH_MODES(threads_install_them_at_once),
