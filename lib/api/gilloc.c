@@ -208,7 +208,7 @@ int gilloc_visit_blocks(PyMemAllocatorDomain domain, gilloc_visitor visit, void 
     }
     gi_runtime_stop("gilloc_visit_blocks");
     int saved_errno = errno;
-    gi_runtime_reclaim_all(NULL);
+    gi_runtime_reclaim_all(NULL, "gilloc_visit_blocks");
     gi_cache_flush_all("gilloc_visit_blocks");
     gi_runtime_ask_if_due();
     errno = saved_errno;

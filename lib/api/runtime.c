@@ -162,16 +162,16 @@ void gi_runtime_wait_and_reclaim(PyThreadState *state) {
 }
 
 /* For a cache that is no thread's: it becomes this thread's for the time in which its batch, and what its group has,
-   is freed; what is `quarantined` by debug hooks there, too. */
-static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
+   is freed.  `function`, if not NULL: for it what waits in debug hooks' quarantine there is freed, too. */
+static void act_for(gi_thread_cache *cache, bool wait, const char *function) {
     gi_thread_cache *mine = gi_current_cache;
     bool free_threaded = gi_world_is_free();
     if (cache != mine) {
         gi_cache_attach(cache, free_threaded);
     }
     reclaim(gi_runtime_state_of(cache), wait);
-    if (quarantined) {
-        gi_debug_flush(cache, "stopped world");
+    if (function != NULL) {
+        gi_debug_flush(cache, function);
     }
     if (cache != mine) {
         gi_cache_detach(cache, free_threaded, "reclaim");
@@ -179,18 +179,24 @@ static void act_for(gi_thread_cache *cache, bool wait, bool quarantined) {
     }
 }
 
+typedef struct reclaiming {
+    const gi_heap_group *only; /* NULL: all */
+    const char *function;
+} reclaiming;
+
 static void reclaim_in_stopped_world(gi_thread_cache *cache, void *arg) {
-    const gi_heap_group *group = cache->own.group, *only = arg;
+    const reclaiming *work = arg;
+    const gi_heap_group *group = cache->own.group, *only = work->only;
     bool any = cache->retired.chunks != NULL || gi_load_relaxed(&group->waiting) != 0; /* relaxed: a statistic */
     bool quarantined = gi_load_relaxed(&cache->quarantine) != NULL;                    /* relaxed: the world stands */
     if ((any || quarantined) && !cache->own.lost && (only == NULL || only == group)) {
-        act_for(cache, false, quarantined);
+        act_for(cache, false, quarantined ? work->function : NULL);
     }
 }
 
-void gi_runtime_reclaim_all(const gi_heap_group *group) {
+void gi_runtime_reclaim_all(const gi_heap_group *group, const char *function) {
     gi_assert(gi_world_is_mine());
-    gi_cache_for_each(reclaim_in_stopped_world, (void *)(uintptr_t)group);
+    gi_cache_for_each(reclaim_in_stopped_world, &(reclaiming){group, function});
 }
 
 /* If too much waits in an interpreter, whoever is attached sees to it at a safepoint; else who attaches next. */
@@ -346,7 +352,7 @@ static void leave_retired(PyThreadState *state, bool detached) {
     gi_heap_group *group = state->cache.own.group;
     gi_retired_leave(&state->cache.retired, group);
     if (gi_retired_is_due(group) && detached && gi_world_is_free()) {
-        act_for(&state->cache, true, false);
+        act_for(&state->cache, true, NULL);
         gi_retired_leave(&state->cache.retired, group); /* what hooks have retired meanwhile */
     }
 }
@@ -686,7 +692,7 @@ PyInterpreterState *gi_runtime_new_interpreter(void) {
 void gi_runtime_empty(PyInterpreterState *interpreter, const char *function) {
     gi_runtime_stop(function);
     int saved_errno = errno; /* a user's arena allocator may be called */
-    gi_runtime_reclaim_all(interpreter->group);
+    gi_runtime_reclaim_all(interpreter->group, function);
     gi_cache_flush_all(function);
     gi_runtime_ask_if_due();
     errno = saved_errno;

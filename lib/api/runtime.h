@@ -126,8 +126,9 @@ void gi_runtime_reclaim(PyThreadState *state);
 void gi_runtime_wait_and_reclaim(PyThreadState *state);
 /* Stops the world, attached or not; nests. */
 void gi_runtime_stop(const char *function);
-/* In a stopped world: frees what has been retired in every thread of `group`, or of all if it is NULL. */
-void gi_runtime_reclaim_all(const gi_heap_group *group);
+/* In a stopped world, for `function`: frees what has been retired in every thread of `group`, or of all if it is NULL,
+   and what waits in debug hooks' quarantines there. */
+void gi_runtime_reclaim_all(const gi_heap_group *group, const char *function);
 
 /* Has what waits in each interpreter freed at a safepoint, if it is above the limit: after pools were emptied, or
    batches left, by a thread that is not attached there. */

@@ -217,6 +217,21 @@ static void write_after_free_seen_by_purge(const void *unused) {
     gilloc_purge();
 }
 
+static int visit_none(void *block, size_t size, void *arg) {
+    (void)block;
+    (void)size;
+    (void)arg;
+    return 0;
+}
+static void write_after_free_seen_by_a_walk(const void *unused) {
+    (void)unused;
+    attach();
+    char *p = PyMem_Malloc(16);
+    PyMem_Free(p);
+    p[0] = 2;
+    gilloc_visit_blocks(PYMEM_DOMAIN_OBJ, visit_none, NULL);
+}
+
 static void free_inside(const void *size) {
     attach();
     PyMem_Free((char *)PyMem_Malloc(SIZE(size)) + 16);
@@ -316,6 +331,8 @@ static struct death_case cases[] = {
      WRITE_AFTER_FREE("PyMem_Free", "m", "mem", "16", "0x01", "+3")},
     {"write_after_free_seen_by_purge", write_after_free_seen_by_purge, NULL, GILLOC_MODE_FREE, 0,
      WRITE_AFTER_FREE("gilloc_purge", "r", "raw", "1000", "0x00", "+999")},
+    {"write_after_free_seen_by_a_walk", write_after_free_seen_by_a_walk, NULL, GILLOC_MODE_GIL, 0,
+     WRITE_AFTER_FREE("gilloc_visit_blocks", "m", "mem", "16", "0x02", "+0")},
     {"free_inside", free_inside, &large, GILLOC_MODE_GIL, 0,
      INSIDE("m", "1000", DATA_1000, "PyMem_Free", "mem", "+16")},
     {"free_inside, small", free_inside, &small, GILLOC_MODE_GIL, 0,
