@@ -342,7 +342,8 @@ static bool may_flush(const purge *work, gi_thread_cache *cache) {
 
 static void take_quarantine(gi_thread_cache *cache, void *arg) {
     purge *work = arg;
-    if (may_flush(work, cache) && gi_cache_claim(cache)) {
+    bool any = gi_load_relaxed(&cache->quarantine) != NULL; /* relaxed: a hint; who has claimed it looks again */
+    if (any && may_flush(work, cache) && gi_cache_claim(cache)) {
         work->quarantines = gi_debug_take(cache, work->quarantines);
         gi_cache_release_claim(cache);
     }

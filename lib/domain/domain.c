@@ -70,6 +70,8 @@ static const gi_domain_defaults plain = {
             [PYMEM_DOMAIN_OBJ] = {NULL, object_malloc, object_calloc, object_realloc, object_free},
         },
 };
+
+/* Of hardened mode. */
 #define HARDENED_ALLOCATOR(name, kind)                                 \
     static void *name##_malloc(void *ctx, size_t size) {               \
         (void)ctx;                                                     \
@@ -103,6 +105,7 @@ const gi_domain_defaults gi_domain_hardened_defaults = {
         },
 };
 
+/* PYTHONMALLOC=malloc: the system's, for a caller that must be attached all the same. */
 #define SYSTEM_ALLOCATOR(name, kind)                                                \
     static void *name##_malloc(void *ctx, size_t size) {                            \
         gi_object_require_attached(kind, gi_calls[kind].malloc, size, NULL);        \

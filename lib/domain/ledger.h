@@ -13,7 +13,8 @@
  *   written as the block is allocated and freed, so a wrong free may read a word that is being written, and is told the
  *   one or the other.  An address there that is not aligned to 16 bytes has no word.
  *
- *   Why uthash: 20 to 30 ns an insertion or removal, the node's malloc() included, and no library at run time.  Of
+ *   Why uthash: 20 to 30 ns an insertion or removal with a malloc() for each entry (here they come from chunks),
+ *   and no library at run time.  Of
  *   Concurrency Kit, ck_ht slows down by a factor of ten or more where entries come and go (removed ones are only
  *   marked); JudyL takes 35 to 80 ns.  liburcu's rculfhash frees nodes after a grace period, for which a detached
  *   thread cannot wait, and starts threads to resize.
