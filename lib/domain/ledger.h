@@ -13,11 +13,10 @@
  *   written as the block is allocated and freed, so a wrong free may read a word that is being written, and is told the
  *   one or the other.  An address there that is not aligned to 16 bytes has no word.
  *
- *   Why uthash: 20 to 30 ns an insertion or removal with a malloc() for each entry (here they come from chunks),
- *   and no library at run time.  Of
- *   Concurrency Kit, ck_ht slows down by a factor of ten or more where entries come and go (removed ones are only
- *   marked); JudyL takes 35 to 80 ns.  liburcu's rculfhash frees nodes after a grace period, for which a detached
- *   thread cannot wait, and starts threads to resize.
+ *   Why uthash: 20 to 30 ns an insertion or removal with a malloc() for each entry (here they come from chunks), and no
+ *   library at run time.  Of Concurrency Kit, ck_ht slows down by a factor of ten or more where entries come and go
+ *   (removed ones are only marked); JudyL takes 35 to 80 ns.  liburcu's rculfhash frees nodes after a grace period, for
+ *   which a detached thread cannot wait, and starts threads to resize.
  *
  *   Owner   who has the ledger; it is constant once open, and never closed.
  *   Locks   each shard's (GI_RANK_LEDGER), one for opening (GI_RANK_LEDGERS); under them only the system is called.

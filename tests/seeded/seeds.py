@@ -402,7 +402,7 @@ SEEDS = [
          "",
          "api:visit_test"),
     step("walk: retired blocks are not freed", GILLOC,
-         "    gi_runtime_reclaim_all(NULL);\n"
+         "    gi_runtime_reclaim_all(NULL, \"gilloc_visit_blocks\");\n"
          "    gi_cache_flush_all(\"gilloc_visit",
          "    gi_cache_flush_all(\"gilloc_visit",
          "api:visit_test"),
@@ -465,8 +465,8 @@ SEEDS = [
          "bool waits = false &&",
          "death:debug_death_test api:debug_hooks_test"),
     step("debug: a block that is too small stays", "lib/domain/debug_hooks.c",
-         "return bytes <= room && 4 * bytes > 3 * room && as_nested;",
-         "return bytes <= room + 16 && 4 * bytes > 3 * room && as_nested;",
+         "return bytes <= room && 4 * bytes > 3 * room && same_side;",
+         "return bytes <= room + 16 && 4 * bytes > 3 * room && same_side;",
          "api:debug_hooks_test"),
     step("debug: a purge leaves other quarantines", GILLOC,
          "work->quarantines = gi_debug_take(cache, work->quarantines);",
@@ -531,7 +531,7 @@ SEEDS = [
          "false && is_foreign(cache, word)",
          "death:interpreter_death_test"),
     step("interpreters: Clear does not free what waits", RUNTIME,
-         "    gi_runtime_reclaim_all(interpreter->group);\n",
+         "    gi_runtime_reclaim_all(interpreter->group, function);\n",
          "    (void)interpreter;\n",
          "api:interpreter_test"),
     step("interpreters: Delete leaves thread states", RUNTIME,
