@@ -6,8 +6,9 @@
 
 Each seed replaces one piece of text: a memory order made relaxed, or a step left out.  Tests are then run in the
 configurations that can see it, the likely ones first, until one fails: its name, and that of its case, is the row.
-SURVIVED means that none did.  The checkout is as before afterwards.  Rows are added to FILE, and a seed that has one
-there is left alone: so a run that was cut goes on, and a row that was deleted is made again.
+SURVIVED means that none did, DOES NOT COMPILE that the seed is no bug.  The checkout is as before afterwards.
+Rows are added to FILE, and a seed that has one there is left alone: so a run that was cut goes on, and a row that was
+deleted is made again.
 """
 import argparse
 import re
@@ -24,6 +25,7 @@ RESULT = re.compile(r"^(//\S+)\s+(FAILED|TIMEOUT)", re.M)
 FAILED_CASE = re.compile(r"^\[  FAILED  \] ([a-z]\w*[^\n]*)$", re.M)
 BEGUN_CASE = re.compile(r"^\[ RUN      \] (\w+[^\n]*)$", re.M)
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.M)
+SURVIVED, DOES_NOT_COMPILE = "SURVIVED", "DOES NOT COMPILE"
 
 
 def run(configuration, targets):
@@ -33,7 +35,8 @@ def run(configuration, targets):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     failed = RESULT.search(done.stdout)
     if done.returncode != 0 and failed is None or "FAILED TO BUILD" in done.stdout:
-        sys.exit("the seed does not compile:\n" + done.stdout[-3000:])
+        print(done.stdout[-3000:], file=sys.stderr, flush=True)
+        return DOES_NOT_COMPILE
     if failed is None:
         return None
     hangs = failed.group(2) == "TIMEOUT"
@@ -77,13 +80,13 @@ def main():
     for seed in chosen:
         if seed.name not in rows:
             start = time.time()
-            rows[seed.name] = try_seed(seed) or "SURVIVED"
+            rows[seed.name] = try_seed(seed) or SURVIVED
             print("%s: %d s" % (seed.name, time.time() - start), file=sys.stderr, flush=True)
             if arguments.rows:
                 with arguments.rows.open("a") as file:
                     file.write("| %s | %s |\n" % (seed.name, rows[seed.name]))
         print("| %s | %s |" % (seed.name, rows[seed.name]), flush=True)
-    survived = sum(rows[seed.name] == "SURVIVED" for seed in chosen)
+    survived = sum(rows[seed.name] in (SURVIVED, DOES_NOT_COMPILE) for seed in chosen)
     print("%d seeded, %d caught" % (len(chosen), len(chosen) - survived))
     return 1 if survived else 0
 

@@ -313,7 +313,7 @@ SEEDS = [
          "cache:thread_cache_test api:calloc_test"),
     step("hardened: freed blocks are used again at once", "lib/cache/bin.h",
          "return bin->cap - (uint32_t)bin->room >= GI_HARDENED_DELAY;",
-         "return true;",
+         "return bin->cap - (uint32_t)bin->room >= 1u;",
          "misuse:misuse_test"),
     step("calloc: blocks that others freed count as zero", THREAD_CACHE,
          "        gi_free_list_look(kind, size_class, bin->alloc, function);\n"
