@@ -4,6 +4,7 @@
  *   from before; hooks around them and inside them; PYTHONMALLOC.  What they make of wrong use: tests/death.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -446,6 +447,42 @@ static void detached_threads_use_the_raw_domain(void) {
     threads_run(4, raw_only, NULL, 0);
 }
 
+static pthread_barrier_t detached;
+
+/* What it has freed waits, and it waits itself, detached. */
+static void *frees_and_waits(void *unused) {
+    (void)unused;
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (int i = 0; i < 100; i++) {
+        PyMem_Free(PyMem_Malloc(100));
+        PyObject_Free(PyObject_Malloc(1000));
+    }
+    EXPECT(memory_stats().quarantined_blocks > 0);
+    PyThreadState *state = PyEval_SaveThread();
+    pthread_barrier_wait(&detached);
+    pthread_barrier_wait(&detached);
+    PyEval_RestoreThread(state);
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static void a_purge_empties_those_of_detached_threads(void) {
+    PyMem_SetupDebugHooks();
+    pthread_t thread;
+    pthread_barrier_init(&detached, NULL, 2);
+    EXPECT_EQ(pthread_create(&thread, NULL, frees_and_waits, NULL), 0);
+    pthread_barrier_wait(&detached);
+    PyGILState_STATE was = PyGILState_Ensure();
+    EXPECT_EQ(memory_stats().quarantined_blocks, 200);
+    gilloc_purge();
+    EXPECT_EQ(memory_stats().quarantined_blocks, 0);
+    EXPECT_EQ(memory_stats().pools, 0);
+    PyGILState_Release(was);
+    pthread_barrier_wait(&detached);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&detached);
+}
+
 /* Its blocks outlive a thread, and are freed by another. */
 static void *make(void *arg) {
     PyGILState_STATE was = PyGILState_Ensure();
@@ -489,6 +526,7 @@ int main(void) {
         IN_BOTH_MODES(threads_use_them),
         IN_BOTH_MODES(threads_install_them_at_once),
         IN_BOTH_MODES(detached_threads_use_the_raw_domain),
+        IN_BOTH_MODES(a_purge_empties_those_of_detached_threads),
         IN_BOTH_MODES(blocks_of_an_ended_thread_are_freed_by_another),
     };
     return cmocka_run_group_tests_name("debug_hooks", tests, NULL, NULL);
