@@ -150,6 +150,19 @@ class Gdb(unittest.TestCase):
 
         self.each(check)
 
+    def test_the_document(self):
+        """What docs/tools.md shows is what is answered, but for addresses and threads."""
+
+        def shape(text):
+            return re.sub(r"thread \d+", "thread N", re.sub(ADDRESS, "ADDRESS", text)).strip()
+
+        text = pathlib.Path("docs/tools.md").read_text()
+        (sample,) = re.findall(r"^```text\n(\(gdb\) gilloc .*?)^```$", text, re.M | re.S)
+        _, *parts = re.split(r"^\(gdb\) gilloc (.*)\n", sample, flags=re.M)
+        self.assertEqual(len(parts), 4)
+        for command, answer in zip(parts[::2], parts[1::2]):
+            self.assertEqual(shape(answer), shape(self.answers[GIL, "live"][command]))
+
     def test_without_the_library(self):
         done = subprocess.run(
             ["gdb", "-q", "-nx", "-batch", "-ex", "source " + SCRIPT, "-ex", "gilloc arenas", "/bin/true"],
