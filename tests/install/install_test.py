@@ -267,7 +267,7 @@ class Install(unittest.TestCase):
             self.assertEqual(module.resolve(), stage / prefix[1:] / libdir / "libgilloc-python.so")
 
     def test_gilloc_python_manual(self):
-        """The options, what each does, and the synopsis are those of --help, and of the table in the document."""
+        """The options, what each does, and the synopsis are those of --help."""
         done = run(str(self.prefix / "bin/gilloc-python"), "--help")
         own, _, pythons = done.stdout.partition("\n\n")
         self.assertTrue(pythons.startswith("usage: %s/bin/gilloc-python [option] ... " % self.prefix))
