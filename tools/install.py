@@ -124,12 +124,12 @@ def main():
             module = root / modules(options.prefix) / "_gilloc.abi3.so"
             link(os.path.relpath(root / preloaded, module.parent), module)
             put(filled("man/gilloc-python.1"), root / "share/man/man1/gilloc-python.1")
-        else:
-            print("install: without gilloc-python, since pkg-config did not know python-3.11-embed (Debian: apt-get "
-                  "install libpython3.11-dev; then bazel shutdown, so that it is looked for again)", file=sys.stderr)
         script = pathlib.Path("tools/gdb/gilloc-gdb.py").read_bytes()
         for binary in binaries:
             put(script, root / gdb_script(options.prefix / binary))
+        if not (PYTHON / "gilloc-python").exists():
+            print("install: without gilloc-python, since pkg-config did not know python-3.11-embed (Debian: apt-get "
+                  "install libpython3.11-dev; then bazel shutdown, so that it is looked for again)", file=sys.stderr)
     except OSError as error:
         sys.exit("install: %s: %s" % (error.filename, error.strerror))
 

@@ -92,6 +92,15 @@ class Deb(unittest.TestCase):
             for path in re.findall(r"^-.{9}.*? \./(\S+)$", run("dpkg-deb", "--contents", deb).stdout, re.M):
                 self.assertTrue(path.startswith("usr/"), path)
 
+    def test_whose_files_are_pythons(self):
+        listing = run("dpkg-deb", "--contents", PYTHON_DEB).stdout
+        names = sorted(pathlib.PurePath(path).name for path in re.findall(r"^[-l].{9}.*? \./(\S+)", listing, re.M))
+        self.assertEqual(names, [
+            "_gilloc.abi3.so", "changelog.Debian.gz", "changelog.gz", "copyright", "gilloc-python",
+            "gilloc-python-gdb.py", "gilloc-python.1.gz", "libgilloc-python.so", "libgilloc-python.so-gdb.py",
+        ])
+        self.assertIn(" -> ../../", listing)
+
     def test_symbols(self):
         """Every name that the library exports is in the list that others' dependencies are made from."""
         listing = subprocess.run("dpkg-deb --ctrl-tarfile %s | tar -xO ./symbols ./shlibs" % shlex.quote(RUNTIME_DEB),
