@@ -3,8 +3,9 @@
 """bazel run -c opt //:install -- --prefix=DIR [--libdir=DIR] [--destdir=DIR]
 
 Installs the public headers, libgilloc.so.0 (and libgilloc.so, which names it), libgilloc.a, what pkg-config and CMake
-read, the commands for gdb and the manual page under DIR.  --libdir is where the libraries go in it: lib, or
+read, the commands for gdb and the manual pages under DIR.  --libdir is where the libraries go in it: lib, or
 lib/x86_64-linux-gnu, say.
+gilloc-python, the library to preload and the module _gilloc come with them if Bazel found libpython3.11-dev.
 --destdir goes before every path that is written, and into none that is written down (for packages).
 """
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 
 # Bazel runs this in the folder of its runfiles, which is like the root of the tree.
 HEADERS = pathlib.Path("lib/include/gilloc")
+PYTHON = pathlib.Path("lib/embed/cpython")
 USAGE = "bazel run -c opt //:install -- --prefix=DIR [--libdir=DIR] [--destdir=DIR]"
 
 
@@ -57,12 +59,20 @@ def put(data, path, mode=0o644):
     print(path)
 
 
-def gdb_script(libraries):
-    """Where gdb looks for what belongs to the library, below its own data folder: that of --prefix=/usr is found."""
-    return pathlib.Path("share/gdb/auto-load") / (libraries / "libgilloc.so.0-gdb.py").relative_to("/")
+def gdb_script(binary):
+    """Where gdb looks for what belongs to a binary, below its own data folder: that of --prefix=/usr is found."""
+    return pathlib.Path("share/gdb/auto-load") / (str(binary).lstrip("/") + "-gdb.py")
+
+
+def modules(prefix):
+    """Where python3.11 looks for modules: Debian's own in the first two, a virtual environment's in any other."""
+    return {"/usr": "lib/python3/dist-packages", "/usr/local": "lib/python3.11/dist-packages"}.get(
+        str(prefix), "lib/python3.11/site-packages"
+    )
 
 
 def link(target, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or path.exists():
         path.unlink()
     path.symlink_to(target)
@@ -85,6 +95,7 @@ def main():
         "PREFIX": str(options.prefix),
         "LIBDIR": str(options.libdir),
         "UP": "/".join(".." for _ in (options.libdir / "cmake/gilloc").parts),
+        "MODULES": modules(options.prefix),
         "VERSION": re.search(r'version = "([^"]+)"', pathlib.Path("MODULE.bazel").read_text()).group(1),
     }
 
@@ -103,7 +114,22 @@ def main():
         put(filled("cmake/gillocConfig.cmake.in"), libraries / "cmake/gilloc/gillocConfig.cmake")
         put(filled("cmake/gillocConfigVersion.cmake.in"), libraries / "cmake/gilloc/gillocConfigVersion.cmake")
         put(filled("man/gilloc.3"), root / "share/man/man3/gilloc.3")
-        put(pathlib.Path("tools/gdb/gilloc-gdb.py").read_bytes(), root / gdb_script(options.prefix / options.libdir))
+        binaries = [options.libdir / "libgilloc.so.0"]
+        if (PYTHON / "gilloc-python").exists():
+            preloaded = options.libdir / "libgilloc-python.so"
+            binaries += [pathlib.PurePath("bin/gilloc-python"), preloaded]
+            put((PYTHON / "gilloc-python").read_bytes(), root / "bin/gilloc-python", 0o755)
+            put((PYTHON / "libgilloc-python.so").read_bytes(), root / preloaded, 0o755)
+            # One file, so that the module is the preloaded library where there is one; for every CPython from 3.11 on.
+            module = root / modules(options.prefix) / "_gilloc.abi3.so"
+            link(os.path.relpath(root / preloaded, module.parent), module)
+            put(filled("man/gilloc-python.1"), root / "share/man/man1/gilloc-python.1")
+        script = pathlib.Path("tools/gdb/gilloc-gdb.py").read_bytes()
+        for binary in binaries:
+            put(script, root / gdb_script(options.prefix / binary))
+        if not (PYTHON / "gilloc-python").exists():
+            print("install: without gilloc-python, since pkg-config did not know python-3.11-embed (Debian: apt-get "
+                  "install libpython3.11-dev; then bazel shutdown, so that it is looked for again)", file=sys.stderr)
     except OSError as error:
         sys.exit("install: %s: %s" % (error.filename, error.strerror))
 

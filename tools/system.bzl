@@ -8,6 +8,9 @@ repository, so that a package under a prefix of its own (PKG_CONFIG_PATH) works 
 Headers that may be missing: `optional_header(name = "x", header = "x.h", define = "HAVE_X")` makes `@x//:lib`, which
 defines HAVE_X where the compiler finds the header.  It is looked for when Bazel's server starts: after the package has
 been installed, `bazel shutdown`.
+
+What is built only where a library is: `optional_package(name = "has_x", pc = "x")` makes `@has_x//:found.bzl`, whose
+FOUND says whether pkg-config knows it.  It is asked at the same time.
 """
 
 _BUILD = """# Made by //tools:system.bzl.
@@ -84,5 +87,19 @@ optional_header = repository_rule(
     implementation = _optional_header_impl,
     attrs = {"header": attr.string(mandatory = True), "define": attr.string(mandatory = True)},
     environ = ["CC"],
+    local = True,
+)
+
+def _optional_package_impl(rctx):
+    pkg_config = rctx.which("pkg-config")
+    found = pkg_config != None and rctx.execute([pkg_config, "--exists", rctx.attr.pc]).return_code == 0
+    rctx.file("WORKSPACE", "")
+    rctx.file("BUILD", "")
+    rctx.file("found.bzl", "FOUND = %s\n" % found)
+
+optional_package = repository_rule(
+    implementation = _optional_package_impl,
+    attrs = {"pc": attr.string(mandatory = True)},
+    environ = ["PKG_CONFIG_PATH"],
     local = True,
 )

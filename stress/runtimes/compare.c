@@ -184,6 +184,15 @@ static size_t find_allocators(struct allocator *allocators) {
     return count;
 }
 
+static bool has_load(const struct compare *compare, const char *load) {
+    for (size_t i = 0; i < compare->load_count; i++) {
+        if (strcmp(load, compare->loads[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int compare_all(const struct compare *compare, const struct settings *settings) {
     struct allocator allocators[ALLOCATORS_MAX];
     size_t count = find_allocators(allocators), rows = 0;
@@ -221,10 +230,6 @@ static int compare_all(const struct compare *compare, const struct settings *set
             fflush(stdout);
         }
     }
-    if (rows == 0) {
-        fprintf(stderr, "%s: there is no load \"%s\"\n", compare->name, settings->load);
-        return 2;
-    }
     printf("%-22s", "gilloc / it");
     for (size_t a = 0; a < count; a++) {
         printf("  %7.2f %7.2f", exp((log_seconds[0] - log_seconds[a]) / (double)rows),
@@ -252,6 +257,10 @@ int compare_main(const struct compare *compare, int argc, char **argv) {
     if (settings.help) {
         print_help(compare);
         return 0;
+    }
+    if (settings.load != NULL && !has_load(compare, settings.load)) {
+        fprintf(stderr, "%s: there is no load \"%s\"\n", compare->name, settings.load);
+        return 2;
     }
     return compare_all(compare, &settings);
 }

@@ -4,7 +4,7 @@
 
 The library is installed into a folder as somebody would install it.  In the tutorial a block without main() is a part,
 and a program is compiled with the parts above it.  A program must exit with 0 and say nothing on
-stderr; it does so in both modes, unless it has a lock of its own.
+stderr; it does so in both modes, unless it has a lock of its own.  gilloc-python runs as its document says.
 """
 import os
 import pathlib
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import unittest
 
-from documents import ROOT, blocks
+from documents import ROOT, blocks, tables
 
 INSTALL = os.path.abspath(sys.argv.pop(1))
 DOCUMENTS = ["README.md"] + sorted("docs/" + path.name for path in (ROOT / "docs").glob("*.md"))
@@ -141,6 +141,22 @@ class Programs(unittest.TestCase):
             (text,) = blocks("README.md", "text")
             self.assertEqual(done.returncode, -6)
             self.assertEqual(re.sub(r"thread   \d+", "thread   12345", done.stderr), text.text)
+
+    def test_gilloc_python(self):
+        """The steps of the document are the README's one command, whose end runs; its options are the program's."""
+        document = "docs/python.md"
+        (command,) = [block.text.strip() for block in blocks("README.md", "sh") if "gilloc-python" in block.text]
+        steps = blocks(document, "sh")[0].text.strip()
+        self.assertEqual(steps.replace("\n", " && "), command)
+        name, *arguments = shlex.split(steps.split("\n")[-1])
+        program = str(self.prefix / "bin" / name)
+        done = run(program, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, r"(?m)^# small blocks in use += +[\d,]{5,}$")
+        own = run(program, "--help").stdout.partition("\n\n")[0]
+        (rows,) = [rows for heading, rows in tables((ROOT / document).read_text()) if heading == "gilloc-python"]
+        described = {option for row in rows[2:] for option in re.findall(r"`(--\w+)", row[0])}
+        self.assertEqual(described, set(re.findall(r"^(--\w+)", own, re.M)))
 
 
 if __name__ == "__main__":

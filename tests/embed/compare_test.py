@@ -45,7 +45,7 @@ class Compare(unittest.TestCase):
             ):
                 with self.subTest("%s %s" % (name, argument)):
                     done = run(program, argument)
-                    self.assertEqual(done.returncode, 2)
+                    self.assertEqual((done.returncode, done.stdout), (2, ""))
                     self.assertTrue(done.stderr.startswith(name + ": "), done.stderr)
                     self.assertIn(text, done.stderr)
 

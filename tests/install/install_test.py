@@ -5,6 +5,9 @@
 A program of ten lines compiles with what pkg-config says, and in a project of CMake, as C and as C++, against the
 shared and against the static library, and runs.  The shared library exports what the public headers declare, no more
 and no less, and the manual page has all of them and all variables of the environment.
+
+gilloc-python, the library to preload and the module run where they are installed, and where all of it has been moved
+to; the other manual page is as gilloc-python describes itself.
 """
 import os
 import pathlib
@@ -26,9 +29,14 @@ DECLARATION = re.compile(r"^GILLOC_API\s[^;]*?(\w+)\(", re.M)
 VARIABLE = re.compile(r"^extern GILLOC_API\s[^;(\[]*?(\w+)(?:\[\d+\])?(?:;| __attribute__)", re.M)
 
 
-def run(*command, ok=True, **environment):
+STOCK = "/usr/bin/python3.11"
+PYTHON_FILES = {"bin/gilloc-python", "lib/libgilloc-python.so"}
+KEEPS = "kept = [str(i) for i in range(40000)]; print(len(kept))"
+
+
+def run(*command, ok=True, cwd=None, **environment):
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, **environment)
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, **environment), cwd=cwd
     )
     if ok and done.returncode != 0:
         raise AssertionError("%s: %d\n%s%s" % (shlex.join(command), done.returncode, done.stdout, done.stderr))
@@ -74,10 +82,13 @@ class Install(unittest.TestCase):
     def test_files(self):
         found = {str(path.relative_to(self.prefix)) for path in self.prefix.rglob("*") if not path.is_dir()}
         headers = {"include/gilloc/" + name for name in HEADERS}
-        gdb = {"share/gdb/auto-load%s/lib/libgilloc.so.0-gdb.py" % self.prefix}
+        gdb = {"share/gdb/auto-load%s/%s-gdb.py" % (self.prefix, binary)
+               for binary in PYTHON_FILES | {"lib/libgilloc.so.0"}}
+        python = PYTHON_FILES | {"lib/python3.11/site-packages/_gilloc.abi3.so"}
+        manual = {"share/man/man3/gilloc.3", "share/man/man1/gilloc-python.1"}
         libraries = {"lib/libgilloc.so", "lib/libgilloc.so.0", "lib/libgilloc.a", "lib/pkgconfig/gilloc.pc"}
         cmake = {"lib/cmake/gilloc/" + name for name in ("gillocConfig.cmake", "gillocConfigVersion.cmake")}
-        self.assertEqual(found, headers | libraries | cmake | gdb | {"share/man/man3/gilloc.3"})
+        self.assertEqual(found, headers | libraries | cmake | gdb | python | manual)
         self.assertEqual(os.readlink(self.prefix / "lib/libgilloc.so"), "libgilloc.so.0")
 
     def test_shared(self):
@@ -182,10 +193,125 @@ class Install(unittest.TestCase):
         variables = re.findall(r'\[GI_OPTION_\w+\] =\s*\{"(\w+)"', table)
         self.assertGreater(len(variables), 8)
         self.assertEqual(re.findall(r"^\.It Ev (\w+)", page, re.M), variables)
+
+    def test_manuals_are_well_formed(self):
         if missing("groff"):
             self.skipTest("there is no groff (Debian: apt-get install groff-base)")
-        done = run("groff", "-mdoc", "-Tutf8", "-ww", "-z", str(self.prefix / "share/man/man3/gilloc.3"))
-        self.assertEqual(done.stderr, "")
+        for page in ("man3/gilloc.3", "man1/gilloc-python.1"):
+            done = run("groff", "-mdoc", "-Tutf8", "-ww", "-z", str(self.prefix / "share/man" / page))
+            self.assertEqual(done.stderr, "")
+
+    def moved(self):
+        """All that is installed, in another folder than it was installed for."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder.name))
+        run(INSTALL, "--prefix=/opt/gilloc", "--libdir=lib/x86_64-linux-gnu", "--destdir=%s/stage" % folder)
+        (folder / "stage/opt/gilloc").rename(folder / "moved")
+        return folder / "moved"
+
+    def assert_figures(self, text):
+        """gilloc's, of a process that runs KEEPS."""
+        blocks = re.search(r"^# small blocks in use += +([\d,]+)$", text, re.M)
+        self.assertGreater(int(blocks.group(1).replace(",", "")), 40000, text)
+
+    def test_gilloc_python(self):
+        script = pathlib.Path(self.folder.name) / "script.py"
+        script.write_text(KEEPS)
+        for prefix in (self.prefix, self.moved()):
+            done = run(str(prefix / "bin/gilloc-python"), "--stats", str(script))
+            self.assertEqual(done.stdout, "40000\n")
+            self.assert_figures(done.stderr)
+            tags = run("readelf", "-dW", str(prefix / "bin/gilloc-python")).stdout
+            self.assertNotRegex(tags, r"RPATH|RUNPATH")
+            for needed in re.findall(r"NEEDED.*\[(.*)\]", tags):
+                ours = "libpython3.11|liburcu-(qsbr|common)|libjansson|libunwind|libz|liblzma"
+                self.assertRegex(needed, r"^(%s|libc|libm|ld-linux.*)\.so(\.\d+)+$" % ours)
+
+    def test_gilloc_python_makes_a_virtual_environment(self):
+        environment = self.folder.name + "/of_gilloc"
+        run(str(self.moved() / "bin/gilloc-python"), "-m", "venv", "--without-pip", environment)
+        done = run(environment + "/bin/python", "--stats", "-c", "import sys; print(sys.prefix); " + KEEPS)
+        self.assertEqual(done.stdout, environment + "\n40000\n")
+        self.assert_figures(done.stderr)
+
+    def test_preloaded_into_a_virtual_environment(self):
+        environment = self.folder.name + "/of_python"
+        run(STOCK, "-m", "venv", "--without-pip", environment)
+        code = "import _gilloc, sys; print(sys.prefix, _gilloc.is_installed()); %s; print(_gilloc.stats())" % KEEPS
+        for prefix in (self.prefix, self.moved()):
+            (library,) = prefix.rglob("libgilloc-python.so")
+            modules = str(prefix / "lib/python3.11/site-packages")
+            done = run(environment + "/bin/python", "-c", code, LD_PRELOAD=str(library), PYTHONPATH=modules)
+            self.assertTrue(done.stdout.startswith(environment + " True\n40000\n"), done.stdout)
+            self.assert_figures(done.stdout)
+
+    def test_installed_into_a_virtual_environment(self):
+        environment = self.folder.name + "/with_gilloc"
+        run(STOCK, "-m", "venv", "--without-pip", environment)
+        run(INSTALL, "--prefix=" + environment)
+        code = "import _gilloc, sys; _gilloc.install(); print(sys.prefix, _gilloc.is_installed())"
+        for program in ("python", "gilloc-python"):
+            done = run("%s/bin/%s" % (environment, program), "-c", code)
+            self.assertEqual((done.stdout, done.stderr), (environment + " True\n", ""))
+
+    def test_where_modules_are(self):
+        """Debian's python3.11 looks into the first two; each link leads to the library."""
+        for prefix, libdir, folder in [
+            ("/usr", "lib/x86_64-linux-gnu", "python3/dist-packages"),
+            ("/usr/local", "lib", "python3.11/dist-packages"),
+            ("/opt/x", "lib64", "python3.11/site-packages"),
+        ]:
+            stage = pathlib.Path(tempfile.mkdtemp(dir=self.folder.name))
+            run(INSTALL, "--prefix=" + prefix, "--libdir=" + libdir, "--destdir=%s" % stage)
+            module = stage / prefix[1:] / "lib" / folder / "_gilloc.abi3.so"
+            self.assertFalse(os.path.isabs(os.readlink(module)))
+            self.assertEqual(module.resolve(), stage / prefix[1:] / libdir / "libgilloc-python.so")
+
+    def test_gilloc_python_manual(self):
+        """The options, what each does, and the synopsis are those of --help."""
+        done = run(str(self.prefix / "bin/gilloc-python"), "--help")
+        own, _, pythons = done.stdout.partition("\n\n")
+        self.assertTrue(pythons.startswith("usage: %s/bin/gilloc-python [option] ... " % self.prefix))
+        described = {head.strip(): " ".join(text.split())
+                     for head, text in re.findall(r"^(--.*?) +: (.*(?:\n .*)*)", own, re.M)}
+        self.assertEqual(len(described), 5)
+
+        page = (self.prefix / "share/man/man1/gilloc-python.1").read_text()
+        sections = dict(re.findall(r"^\.Sh (.*)\n((?:(?!\.Sh ).*\n)*)", page, re.M))
+        self.assertEqual(list(sections), ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "ENVIRONMENT", "EXIT STATUS",
+                                          "FILES", "EXAMPLES", "SEE ALSO"])
+
+        def plain(flag):
+            return flag.replace("-", "--", 1).replace(" Ns Op = Ns Ar N", "[=N]").replace(" Ar ", " ")
+
+        items = {plain(head): " ".join(text.split())
+                 for head, text in re.findall(r"^\.It Fl (.*)\n((?:[^.].*\n)*)", sections["OPTIONS"], re.M)}
+        self.assertEqual(items, described)
+        flags = [plain(flag) for flag in re.findall(r"^\.Op Fl (.*)$", sections["SYNOPSIS"], re.M)]
+        self.assertEqual(flags, [head for head in described if head != "--help"])
+        for flag in flags:
+            self.assertIn(" [%s]" % flag, own.partition("\n")[0])
+
+        table = pathlib.Path("lib/api/options.c").read_text()
+        known = set(re.findall(r'\[GI_OPTION_\w+\] =\s*\{"(\w+)"', table)) | {"PYTHONDEVMODE"}
+        self.assertLessEqual(set(re.findall(r"^\.It Ev (\w+)", sections["ENVIRONMENT"], re.M)), known)
+        files = re.findall(r"^\.It Pa (.*)$", sections["FILES"], re.M)
+        self.assertEqual(len(files), 3)
+        for file in files:
+            self.assertTrue(os.path.exists(file), file)
+
+    def test_without_libpython(self):
+        """As Bazel leaves the tree where pkg-config does not know it."""
+        tree = pathlib.Path(tempfile.mkdtemp(dir=self.folder.name))
+        (tree / "lib").mkdir()
+        for name in ("MODULE.bazel", "tools", "lib/include", "lib/libgilloc.a", "lib/libgilloc.so.0"):
+            (tree / name).symlink_to(os.path.abspath(name))
+        done = run(INSTALL, "--prefix=%s/prefix" % tree, cwd=tree)
+        self.assertEqual(done.stderr, (
+            "install: without gilloc-python, since pkg-config did not know python-3.11-embed (Debian: apt-get install "
+            "libpython3.11-dev; then bazel shutdown, so that it is looked for again)\n"
+        ))
+        self.assertTrue((tree / "prefix/lib/libgilloc.so.0").exists())
+        self.assertEqual([path for path in (tree / "prefix").rglob("*") if "python" in path.name], [])
 
     def test_destdir(self):
         stage = pathlib.Path(self.folder.name) / "stage"

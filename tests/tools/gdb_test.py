@@ -150,6 +150,28 @@ class Gdb(unittest.TestCase):
 
         self.each(check)
 
+    def test_the_document(self):
+        """What docs/tools.md shows is what is answered, but for addresses and threads."""
+
+        def shape(text):
+            return re.sub(r"thread \d+", "thread N", re.sub(ADDRESS, "ADDRESS", text)).strip()
+
+        text = pathlib.Path("docs/tools.md").read_text()
+        (sample,) = re.findall(r"^```text\n(\(gdb\) gilloc .*?)^```$", text, re.M | re.S)
+        _, *parts = re.split(r"^\(gdb\) gilloc (.*)\n", sample, flags=re.M)
+        self.assertEqual(len(parts), 4)
+        for command, answer in zip(parts[::2], parts[1::2]):
+            self.assertEqual(shape(answer), shape(self.answers[GIL, "live"][command]))
+
+    def test_names(self):
+        """Another script, in the same namespace, may have any name that does not begin with gi."""
+        names = "python names = set(dir())", "source " + SCRIPT, "python print(sorted(set(dir()) - names))"
+        options = [word for line in names for word in ("-ex", line)]
+        done = subprocess.run(["gdb", "-q", "-nx", "-batch", *options], stdout=subprocess.PIPE, text=True, check=True)
+        new = set(re.findall(r"\w+", done.stdout)) - {"names", "struct"}
+        self.assertGreater(len(new), 20)
+        self.assertEqual([name for name in new if not name.lower().startswith("gi")], [])
+
     def test_without_the_library(self):
         done = subprocess.run(
             ["gdb", "-q", "-nx", "-batch", "-ex", "source " + SCRIPT, "-ex", "gilloc arenas", "/bin/true"],

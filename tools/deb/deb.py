@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""deb.py LIBRARY ARCHIVE RUNTIME.deb DEVELOPMENT.deb - makes Debian's packages libgilloc0 and libgilloc-dev.
+"""deb.py FOLDER LIBRARY ARCHIVE [PROGRAM PRELOADED] - makes Debian's packages, PACKAGE.deb in FOLDER.
 
+They are libgilloc0, libgilloc-dev and, where gilloc-python and the library to preload are given, gilloc-python.
 What they hold is what tools/install.py installs under /usr.  Debian's own tools do the rest: dpkg-shlibdeps says what
-the library depends on, dpkg-gensymbols which symbols it has, dpkg-deb packs.  Run in the root of the tree, as
+the binaries depend on, dpkg-gensymbols which symbols it has, dpkg-deb packs.  Run in the root of the tree, as
 `bazel build //:deb` does; equal inputs make equal packages: all times are that of tools/deb/changelog.txt.
 """
 import gzip
@@ -16,9 +17,13 @@ import subprocess
 import sys
 import tempfile
 
-RUNTIME, DEVELOPMENT = "libgilloc0", "libgilloc-dev"
+RUNTIME, DEVELOPMENT, PYTHON = "libgilloc0", "libgilloc-dev", "gilloc-python"
 MAINTAINER = "The gilloc authors <gilloc@localhost>"
-SUMMARY = "memory allocator for language runtimes"
+SUMMARY = {
+    RUNTIME: "memory allocator for language runtimes",
+    DEVELOPMENT: "memory allocator for language runtimes, to compile with",
+    PYTHON: "Python 3.11 on the memory allocator gilloc",
+}
 DESCRIPTION = """\
  gilloc has the memory interface of CPython as a library for multithreaded
  runtimes: three domains, thread states, and a lock whose absence is told at
@@ -27,6 +32,8 @@ DESCRIPTION = """\
 WHAT = {
     RUNTIME: " .\n This package has the shared library.\n",
     DEVELOPMENT: " .\n This package has the headers, the static library, and what pkg-config and\n CMake read.\n",
+    PYTHON: " .\n This package has gilloc-python, which runs any program of Python 3.11, a library\n"
+            " to preload into python3.11, and the module _gilloc.  Each has gilloc in it.\n",
 }
 
 
@@ -61,29 +68,34 @@ def copyright_text():
     )
 
 
-def install(folder, library, archive, libdir):
-    """What tools/install.py leaves, in `folder`/stage: it is run in a tree with the two libraries at their places."""
+def install(folder, library, archive, python, libdir):
+    """What tools/install.py leaves, in `folder`/stage: it is run in a tree with what is built at its places."""
     tree = folder / "tree"
     shutil.copytree("lib/include", tree / "lib/include")
     shutil.copytree("tools", tree / "tools")
     shutil.copy("MODULE.bazel", tree)
-    shutil.copy(library, tree / "lib/libgilloc.so.0")
     shutil.copy(archive, tree / "lib/libgilloc.a")
-    (tree / "lib/libgilloc.so.0").chmod(0o755)
-    run("strip", "--strip-unneeded", str(tree / "lib/libgilloc.so.0"))
+    built = {"lib/libgilloc.so.0": library, **{"lib/embed/cpython/" + os.path.basename(path): path for path in python}}
+    for place, path in built.items():
+        (tree / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tree / place)
+        (tree / place).chmod(0o755)
+        run("strip", "--strip-unneeded", str(tree / place))
     run(sys.executable, "tools/install.py", "--prefix=/usr", "--libdir=" + libdir, "--destdir=%s" % (folder / "stage"),
         cwd=tree)
     return folder / "stage"
 
 
-def is_runtime(path):
-    return path.name == "libgilloc.so.0" or path.name.endswith("-gdb.py")
+def package_of(path):
+    if "gilloc-python" in path.name or path.name.startswith("_gilloc."):
+        return PYTHON
+    return RUNTIME if path.name == "libgilloc.so.0" or path.name.endswith("-gdb.py") else DEVELOPMENT
 
 
-def depends(folder, libraries):
+def depends(folder, package, *binaries):
     """By dpkg-shlibdeps, which wants a source package's control file."""
-    write(folder / "source/debian/control", "Source: gilloc\n\nPackage: %s\nArchitecture: any\n" % RUNTIME)
-    said = run("dpkg-shlibdeps", "-O", "-e%s" % libraries, cwd=folder / "source")
+    write(folder / "source/debian/control", "Source: gilloc\n\nPackage: %s\nArchitecture: any\n" % package)
+    said = run("dpkg-shlibdeps", "-O", *("-e%s" % binary for binary in binaries), cwd=folder / "source")
     return re.search(r"^shlibs:Depends=(.*)$", said, re.M).group(1)
 
 
@@ -95,7 +107,8 @@ def libraries_of_archive():
     return ", ".join(packages[pc] for pc in required.split(", "))
 
 
-def pack(folder, name, fields, epoch, output):
+def pack(folder, fields, epoch, output):
+    name = fields["Package"]
     root = folder / name
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     sums = ["%s  %s\n" % (hashlib.md5(path.read_bytes()).hexdigest(), path.relative_to(root)) for path in files
@@ -110,11 +123,12 @@ def pack(folder, name, fields, epoch, output):
         if path.is_dir():
             path.chmod(0o755)
         os.utime(path, (epoch, epoch), follow_symlinks=False)
-    run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), output, SOURCE_DATE_EPOCH=str(epoch))
+    run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), "%s/%s.deb" % (output, name),
+        SOURCE_DATE_EPOCH=str(epoch))
 
 
 def main():
-    library, archive, runtime_deb, development_deb = (os.path.abspath(argument) for argument in sys.argv[1:])
+    output, library, archive, *python = (os.path.abspath(argument) for argument in sys.argv[1:])
     os.umask(0o022)
     changelog = pathlib.Path("tools/deb/changelog.txt").read_text()
     version = re.match(r"gilloc \((\S+)\)", changelog).group(1)
@@ -128,17 +142,18 @@ def main():
 
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        stage = install(folder, library, archive, libdir)
+        stage = install(folder, library, archive, python, libdir)
+        packages = [RUNTIME, DEVELOPMENT] + ([PYTHON] if python else [])
         for path in sorted(stage.rglob("*")):
             if path.is_dir() and not path.is_symlink():
                 continue
-            target = folder / (RUNTIME if is_runtime(path) else DEVELOPMENT) / path.relative_to(stage)
+            target = folder / package_of(path) / path.relative_to(stage)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".3":
+            if path.parent.name in ("man1", "man3"):
                 write(target.with_name(target.name + ".gz"), squeezed(path.read_bytes()))
             else:
                 path.rename(target)
-        for package in (RUNTIME, DEVELOPMENT):
+        for package in packages:
             doc = folder / package / "usr/share/doc" / package
             write(doc / "copyright", copyright_text())
             write(doc / "changelog.Debian.gz", squeezed(changelog.encode()))
@@ -149,20 +164,27 @@ def main():
         debian = folder / RUNTIME / "DEBIAN"
         write(debian / "shlibs", "libgilloc 0 %s (>= %s)\n" % (RUNTIME, upstream))
         write(debian / "triggers", "activate-noawait ldconfig\n")
-        needs = depends(folder, shared)
+        needs = depends(folder, RUNTIME, shared)
         run("dpkg-gensymbols", "-q", "-p" + RUNTIME, "-P%s" % (folder / RUNTIME), "-v" + upstream,
             "-O%s" % (debian / "symbols"), "-e%s" % shared, cwd=folder / "source")
 
-        def fields(package, section, needs):
+        def fields(package, section, needs, **more):
             return {
                 "Package": package, "Source": "gilloc", "Version": version, "Architecture": architecture,
-                "Maintainer": MAINTAINER, "Depends": needs, "Section": section, "Priority": "optional",
-                "Multi-Arch": "same", "Description": SUMMARY + "\n" + DESCRIPTION + WHAT[package],
+                "Maintainer": MAINTAINER, "Depends": needs, **more, "Section": section, "Priority": "optional",
+                "Description": SUMMARY[package] + "\n" + DESCRIPTION + WHAT[package],
             }
 
-        pack(folder, RUNTIME, fields(RUNTIME, "libs", needs), epoch, runtime_deb)
+        same = {"Multi-Arch": "same"}
+        pack(folder, fields(RUNTIME, "libs", needs, **same), epoch, output)
         own = "%s (= %s), %s" % (RUNTIME, version, libraries_of_archive())
-        pack(folder, DEVELOPMENT, fields(DEVELOPMENT, "libdevel", own), epoch, development_deb)
+        pack(folder, fields(DEVELOPMENT, "libdevel", own, **same), epoch, output)
+        if python:
+            shared = folder / PYTHON / "usr" / libdir / "libgilloc-python.so"
+            shared.chmod(0o644)
+            write(folder / PYTHON / "DEBIAN/triggers", "activate-noawait ldconfig\n")
+            needs = depends(folder, PYTHON, folder / PYTHON / "usr/bin/gilloc-python", shared)
+            pack(folder, fields(PYTHON, "python", needs, Recommends="python3.11"), epoch, output)
 
 
 if __name__ == "__main__":

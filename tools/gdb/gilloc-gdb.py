@@ -9,6 +9,9 @@
 
 Nothing is called in the process; all is read.  It needs the library's debug information (build it with --copt=-g).
 The walks are over memory as it is: of a process that is stopped inside gilloc, a list may be half done.
+
+gdb runs all scripts in one namespace, CPython's own among them: every name here begins with gi.  CPython's types have
+the names of gilloc's, so those are asked of gilloc's variables.
 """
 import struct
 
@@ -16,17 +19,17 @@ import gdb
 
 # --- reading --------------------------------------------------------------------------------------
 
-STATUS = [(1, "attached"), (2, "parked"), (4, "ending"), (8, "stop")]
-ASKED = [(1, "drop"), (2, "drain"), (4, "stop"), (8, "reclaim")]
-LOCK = [(1, "held"), (2, "waiters"), (4, "woken"), (8, "watched")]
-LIST_LIMIT = 1 << 24  # a list that is longer is a ring
+GI_STATUS = [(1, "attached"), (2, "parked"), (4, "ending"), (8, "stop")]
+GI_ASKED = [(1, "drop"), (2, "drain"), (4, "stop"), (8, "reclaim")]
+GI_LOCK = [(1, "held"), (2, "waiters"), (4, "woken"), (8, "watched")]
+GI_LIST_LIMIT = 1 << 24  # a list that is longer is a ring
 
 
-def bits(value, names, none):
+def gi_bits(value, names, none):
     return "+".join(name for bit, name in names if value & bit) or none
 
 
-def symbol(name, file=None):
+def gi_symbol(name, file=None):
     """The value of a variable; of a static one, in `file`.  It may be optimised out, or not be there."""
     try:
         return gdb.parse_and_eval("'%s'::%s" % (file, name) if file else name)
@@ -34,39 +37,39 @@ def symbol(name, file=None):
         return None
 
 
-def need(name, file=None):
-    value = symbol(name, file)
+def gi_need(name, file=None):
+    value = gi_symbol(name, file)
     if value is None or value.type.code == gdb.TYPE_CODE_ERROR:
         raise gdb.GdbError("there is no %s: gilloc is not loaded, or has no debug information (build it with --copt=-g)"
                            % name)
     return value
 
 
-def read(address, form):
+def gi_read(address, form):
     return struct.unpack(form, bytes(gdb.selected_inferior().read_memory(address, struct.calcsize(form))))[0]
 
 
-def pointer(address):
-    return read(address, "=Q")
+def gi_pointer(address):
+    return gi_read(address, "=Q")
 
 
-def fields(value, *names):
+def gi_fields(value, *names):
     return [int(value[name]) for name in names]
 
 
-class Heap:
+class GiHeap:
     """All that is looked up more than once."""
 
     def __init__(self):
-        self.layout = {f.name: int(need("gi_the_layout")[f.name]) for f in need("gi_the_layout").type.fields()}
-        self.reserved = need("gi_os_reserved")
-        self.base, self.pages, self.descriptors = fields(self.reserved, "base", "pages", "descriptors")
+        self.layout = {f.name: int(gi_need("gi_the_layout")[f.name]) for f in gi_need("gi_the_layout").type.fields()}
+        self.reserved = gi_need("gi_os_reserved")
+        self.base, self.pages, self.descriptors = gi_fields(self.reserved, "base", "pages", "descriptors")
         self.pool_type = gdb.lookup_type("gi_pool").pointer()
-        key = symbol("gi_link_key")  # links are encoded by it in hardened mode
+        key = gi_symbol("gi_link_key")  # links are encoded by it in hardened mode
         self.key = int(key) if key is not None else 0
-        tool = symbol("gi_tool_now")
+        tool = gi_symbol("gi_tool_now")
         self.watched = tool is not None and int(tool) in (1, 2, 3)
-        self.free_threaded = int(need("gi_the_world")["free_threaded"]) != 0
+        self.free_threaded = int(gi_need("gi_the_world")["free_threaded"]) != 0
 
     # --- pages, pools
 
@@ -75,12 +78,12 @@ class Heap:
         page = (address - self.base) >> self.layout["pool_shift"]
         if self.base and 0 <= page < self.pages:
             return self.base + 4 * page, self.descriptors + 64 * page
-        windows = need("windows", "address_map.c")
+        windows = gi_need("windows", "address_map.c")
         window_type = gdb.lookup_type("gi_window")
         number = address >> 28
         if int(windows) == 0 or number >= 1 << 19:
             return 0, 0
-        window = pointer(int(windows) + 8 * number)
+        window = gi_pointer(int(windows) + 8 * number)
         page = (address >> self.layout["pool_shift"]) & ((1 << (28 - self.layout["pool_shift"])) - 1)
         if window == 0:
             return 0, 0
@@ -89,7 +92,7 @@ class Heap:
 
     def word(self, address):
         at, _ = self.word_address(address)
-        return read(at, "=I") if at else 0
+        return gi_read(at, "=I") if at else 0
 
     def pool(self, address):
         return gdb.Value(self.word_address(address)[1]).cast(self.pool_type).dereference()
@@ -104,10 +107,10 @@ class Heap:
         return (size_class + 1) * self.layout["alignment"]
 
     def kind(self, kind):
-        return need("gi_kinds")[kind]["name"].string()
+        return gi_need("gi_kinds")[kind]["name"].string()
 
     def arenas(self):
-        lists = need("lists", "arena.c")
+        lists = gi_need("lists", "arena.c")
         found = []
         for n in range(lists.type.range()[1] + 1):
             arena = lists[n]
@@ -127,8 +130,8 @@ class Heap:
 
     def interpreters(self):
         """(number, struct _is), the main one first."""
-        registry, found = need("registries", "stop.c"), []
-        kind = gdb.lookup_type("struct _is").pointer()
+        registry, found = gi_need("registries", "stop.c"), []
+        kind = gi_need("gi_main_interpreter").type.pointer()
         while int(registry) != 0:
             found.append(registry.cast(kind).dereference())
             registry = registry["next"]
@@ -136,7 +139,7 @@ class Heap:
 
     def states(self, interpreter, spare=False):
         thread = interpreter["registry"]["spare" if spare else "first"]
-        kind = gdb.lookup_type("struct _ts").pointer()
+        kind = gdb.lookup_global_symbol("gi_this").type["gilstate"].type
         while int(thread) != 0:
             yield thread.cast(kind).dereference()
             thread = thread["next"]
@@ -148,7 +151,7 @@ class Heap:
                 return "shared heap %d%s" % (number, " of interpreter %d" % i if i else "")
             for state in self.states(interpreter):
                 if int(state["cache"]["own"]["number"]) == number:
-                    return "heap %d of %s" % (number, name_of(state))
+                    return "heap %d of %s" % (number, gi_name_of(state))
             for state in self.states(interpreter, spare=True):
                 if int(state["cache"]["own"]["number"]) == number:
                     return "heap %d of a spare state" % number
@@ -161,9 +164,9 @@ class Heap:
         while first != 0:
             yield first
             count += 1
-            if count > LIST_LIMIT:
+            if count > GI_LIST_LIMIT:
                 return
-            first = pointer(first) ^ self.key
+            first = gi_pointer(first) ^ self.key
 
     def lists(self, kind, size_class):
         """(what, first link) of each list of free blocks outside pools."""
@@ -174,7 +177,7 @@ class Heap:
                 yield "the stash", int(stash["lists"][i])
             for spare in (False, True):
                 for state in self.states(interpreter, spare):
-                    cache, name = state["cache"], name_of(state)
+                    cache, name = state["cache"], gi_name_of(state)
                     bins = cache["bins"][kind]
                     yield "bin (alloc) of " + name, int(bins[1 + size_class]["alloc"])
                     yield "bin (free) of " + name, int(bins[1 + size_class]["free"])
@@ -193,25 +196,25 @@ class Heap:
         for i, interpreter in self.interpreters():
             chains = [("interpreter %d" % i, interpreter["group"]["left"])]
             for state in self.states(interpreter):
-                chains.append((name_of(state), state["cache"]["retired"]["chunks"]))
+                chains.append((gi_name_of(state), state["cache"]["retired"]["chunks"]))
             for who, chunk in chains:
                 while int(chunk) != 0:
                     words = int(chunk) + chunk.type.target().sizeof
                     for n in range(int(chunk["count"])):
-                        yield who, pointer(words + 8 * n) & ~0xF
+                        yield who, gi_pointer(words + 8 * n) & ~0xF
                     chunk = chunk["next"]
 
 
-def status_of(state):
+def gi_status_of(state):
     return int(state["thread"]["status"])
 
 
-def name_of(state):
+def gi_name_of(state):
     thread = int(state["thread"]["thread"])
     return "state %#x%s" % (int(state.address), " (thread %d)" % thread if thread else "")
 
 
-def table(head, rows):
+def gi_table(head, rows):
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows + [head]) for i in range(len(head))]
     for row in [head] + rows:
@@ -228,15 +231,15 @@ class Gilloc(gdb.Command):
         super().__init__("gilloc", gdb.COMMAND_DATA, prefix=True)
 
 
-class Sub(gdb.Command):
+class GiSub(gdb.Command):
     def __init__(self):
-        super().__init__("gilloc " + type(self).__name__.lower(), gdb.COMMAND_DATA)
+        super().__init__("gilloc " + type(self).__name__[2:].lower(), gdb.COMMAND_DATA)
 
     def invoke(self, argument, from_tty):
-        self.run(Heap(), gdb.string_to_argv(argument))
+        self.run(GiHeap(), gdb.string_to_argv(argument))
 
 
-class Arenas(Sub):
+class GiArenas(GiSub):
     """Each arena: where it is, how many of its pools are free, and of these dirty, and who gave it."""
 
     def run(self, heap, _):
@@ -245,10 +248,10 @@ class Arenas(Sub):
             count, free, dirty = int(arena["pool_count"]), int(arena["free_count"]), int(arena["dirty"])
             rows.append(["%#x" % int(arena["memory"]), count, count - free, free, bin(dirty).count("1"),
                          "gilloc" if bool(arena["ours"]) else "arena allocator"])
-        table(["arena", "pools", "in use", "free", "dirty", "from"], rows)
+        gi_table(["arena", "pools", "in use", "free", "dirty", "from"], rows)
 
 
-class Pools(Sub):
+class GiPools(GiSub):
     """Each pool in use; with SIZE those whose blocks have that many bytes."""
 
     def run(self, heap, arguments):
@@ -258,13 +261,13 @@ class Pools(Sub):
             for address, pool, word in heap.pools(arena):
                 number, kind, size_class = heap.split(word)
                 if number != 0 and wanted in (None, heap.size(size_class)):
-                    taken, free, carved, capacity = fields(pool, "taken", "free_count", "carved", "capacity")
+                    taken, free, carved, capacity = gi_fields(pool, "taken", "free_count", "carved", "capacity")
                     rows.append(["%#x" % address, heap.size(size_class), heap.kind(kind), taken, free, carved, capacity,
                                  heap.owner(number)])
-        table(["pool", "size", "kind", "taken", "free", "carved", "capacity", "of"], rows)
+        gi_table(["pool", "size", "kind", "taken", "free", "carved", "capacity", "of"], rows)
 
 
-class Block(Sub):
+class GiBlock(GiSub):
     """What is at ADDRESS: a block, live, free (in which list), retired or not carved; its start, size, kind, owner."""
 
     def run(self, heap, arguments):
@@ -286,7 +289,7 @@ class Block(Sub):
             print("%#x is in an arena, in a page that is no pool: no block is there" % address)
             return
         pool, size = heap.pool(address), heap.size(size_class)
-        memory, carved, capacity = fields(pool, "memory", "carved", "capacity")
+        memory, carved, capacity = gi_fields(pool, "memory", "carved", "capacity")
         index = (address - memory) // size
         slot = memory + index * size
         start = slot + (heap.layout["watched_header"] if heap.watched else 0)
@@ -295,7 +298,7 @@ class Block(Sub):
         print("state    %s" % self.state(heap, pool, slot, start, index, carved, capacity, kind, size_class))
         print("pool     %#x, of %s" % (memory, heap.owner(number)))
         if heap.watched:
-            word = pointer(slot + 8)
+            word = gi_pointer(slot + 8)
             print("watched  %s" % ("live, asked for with %d bytes" % (word & 0xFFFFFFFF) if word >> 32 == 0x6c697665
                                    else "not live"))
 
@@ -324,7 +327,7 @@ class Block(Sub):
                 print("state    retired by %s: it waits for a grace period" % who)
 
 
-class Threads(Sub):
+class GiThreads(GiSub):
     """Each thread state that is in use."""
 
     def run(self, heap, _):
@@ -334,28 +337,28 @@ class Threads(Sub):
             for state in heap.states(interpreter):
                 cache, thread = state["cache"], int(state["thread"]["thread"])
                 rows.append([
-                    "%#x" % int(state.address), i, bits(status_of(state), STATUS, "detached"), thread or "-",
+                    "%#x" % int(state.address), i, gi_bits(gi_status_of(state), GI_STATUS, "detached"), thread or "-",
                     known.get(thread, "-"), int(cache["own"]["number"]), int(cache["own"]["pools"]),
-                    int(cache["retired"]["bytes"]), bits(int(state["thread"]["asked"]["bits"]), ASKED, "-"),
+                    int(cache["retired"]["bytes"]), gi_bits(int(state["thread"]["asked"]["bits"]), GI_ASKED, "-"),
                 ])
         print("GIL-free mode" if heap.free_threaded else "gil mode")
-        table(["state", "interpreter", "status", "thread", "gdb", "heap", "pools", "retired", "asked"], rows)
+        gi_table(["state", "interpreter", "status", "thread", "gdb", "heap", "pools", "retired", "asked"], rows)
 
 
-class Lock(Sub):
+class GiLock(GiSub):
     """The lock of each interpreter: who holds it, who waits."""
 
     def run(self, heap, _):
         for i, interpreter in heap.interpreters():
             gil = interpreter["registry"]["gil"]
-            names = {int(state["thread"]["asked"].address): name_of(state) for state in heap.states(interpreter)}
-            print("interpreter %d: %s" % (i, bits(int(gil["state"]), LOCK, "free")))
+            names = {int(state["thread"]["asked"].address): gi_name_of(state) for state in heap.states(interpreter)}
+            print("interpreter %d: %s" % (i, gi_bits(int(gil["state"]), GI_LOCK, "free")))
             if int(gil["outer"]["acquire"]) != 0:
                 print("  the runtime has a lock of its own")
             holder = int(gil["holder"])
             if holder:
                 print("  held by %s" % names.get(holder, "who stops the world"))
-            takes, waits, handoffs = fields(gil, "takes", "waits", "handoffs")
+            takes, waits, handoffs = gi_fields(gil, "takes", "waits", "handoffs")
             print("  taken %d times, waited for %d times, handed over %d times" % (takes, waits, handoffs))
             for queue in ("early", "late"):
                 waiter = gil[queue]["first"]
@@ -367,29 +370,29 @@ class Lock(Sub):
 # --- pretty-printers ------------------------------------------------------------------------------
 
 
-def print_state(state):
-    return "{%s, thread %d, heap %d}" % (bits(status_of(state), STATUS, "detached"), int(state["thread"]["thread"]),
-                                         int(state["cache"]["own"]["number"]))
+def gi_print_state(state):
+    words = gi_bits(gi_status_of(state), GI_STATUS, "detached")
+    return "{%s, thread %d, heap %d}" % (words, int(state["thread"]["thread"]), int(state["cache"]["own"]["number"]))
 
 
-def print_pool(pool):
+def gi_print_pool(pool):
     if int(pool["memory"]) == 0 or int(pool["capacity"]) == 0:
         return "{not in use}"
-    heap = Heap()
+    heap = GiHeap()
     return "{%#x, %s, %d bytes: %d taken, %d free, %d carved of %d}" % (
         int(pool["memory"]), heap.kind(int(pool["kind"])), heap.size(int(pool["size_class"])),
-        *fields(pool, "taken", "free_count", "carved", "capacity"))
+        *gi_fields(pool, "taken", "free_count", "carved", "capacity"))
 
 
-def print_word(word):
-    value, heap = int(word), Heap()
+def gi_print_word(word):
+    value, heap = int(word), GiHeap()
     number, kind, size_class = heap.split(value)
     if number == 0:
         return "{no arena}" if value == 0 else "{no pool}"
     return "{%s, %s, %d bytes}" % (heap.owner(number), heap.kind(kind), heap.size(size_class))
 
 
-class Printer:
+class GiPrinter:
     def __init__(self, value, to_string):
         self.value, self.print = value, to_string
 
@@ -397,23 +400,27 @@ class Printer:
         return self.print(self.value)
 
 
-PRINTERS = {"_ts": print_state, "PyThreadState": print_state, "gi_pool": print_pool, "gi_page_word": print_word}
+GI_PRINTERS = {
+    "_ts": gi_print_state, "PyThreadState": gi_print_state, "gi_pool": gi_print_pool, "gi_page_word": gi_print_word
+}
 
 
-def find_printer(value):
-    printer = PRINTERS.get(value.type.name) or PRINTERS.get(value.type.unqualified().tag)
-    return Printer(value, printer) if printer else None
+def gi_find_printer(value):
+    printer = GI_PRINTERS.get(value.type.name) or GI_PRINTERS.get(value.type.unqualified().tag)
+    if printer == gi_print_state and "cache" not in value.type.strip_typedefs().keys():
+        return None  # CPython's
+    return GiPrinter(value, printer) if printer else None
 
 
-find_printer.__name__ = "gilloc"
+gi_find_printer.__name__ = "gilloc"
 
 
-def load():
+def gi_load():
     Gilloc()
-    for command in (Arenas, Pools, Block, Threads, Lock):
+    for command in (GiArenas, GiPools, GiBlock, GiThreads, GiLock):
         command()
     printers = gdb.pretty_printers
-    printers[:] = [printer for printer in printers if getattr(printer, "__name__", "") != "gilloc"] + [find_printer]
+    printers[:] = [printer for printer in printers if getattr(printer, "__name__", "") != "gilloc"] + [gi_find_printer]
 
 
-load()
+gi_load()

@@ -34,6 +34,20 @@ static struct {
 
 /* --- our options ------------------------------------------------------------------------------ */
 
+/* Before CPython's own help.  tests/install compares it with the manual page and the documents. */
+static const char help[] =
+    "usage: gilloc-python [--stats] [--trace[=N]] [--profile FILE] [--record FILE] [PYTHON'S OPTION]... [ARGUMENT]...\n"
+    "python3.11 with its memory from gilloc.  Options of gilloc's, before Python's:\n"
+    "--stats        : as the program ends, write gilloc's figures to stderr\n"
+    "--trace[=N]    : trace every block with N frames of Python's stack, 16 if N is left out; as the program ends,\n"
+    "                 write to stderr who allocated what is alive\n"
+    "--profile FILE : sample one byte in 65536, unless --trace is there too; as the program ends, write to FILE who\n"
+    "                 allocated what is alive: a flame graph (.svg), folded stacks (.folded), for pprof (.pb.gz), or "
+    "text\n"
+    "--record FILE  : write every call to the three domains to FILE, a trace for gilloc's main job\n"
+    "--help         : show this, and then Python's own help\n"
+    "\n";
+
 static int fail(const char *option, const char *problem) {
     fprintf(stderr, "gilloc-python: %s: %s\n", option, problem);
     return 2;
@@ -71,6 +85,10 @@ static int take_option(char **argv) {
     if (strcmp(argv[0], "--stats") == 0) {
         options.stats = true;
         return 1;
+    }
+    if (strcmp(argv[0], "--help") == 0) {
+        fputs(help, stdout);
+        return 0; /* CPython has a help too */
     }
     if (strcmp(argv[0], "--trace") == 0 || strncmp(argv[0], "--trace=", strlen("--trace=")) == 0) {
         bool good = take_trace(argv[0]);

@@ -5,6 +5,7 @@
  *   Locks   CPython's, held by whoever calls.
  */
 #define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000 /* so that every later CPython can load it */
 #include <Python.h>
 #include <dlfcn.h>
 #include <stdlib.h>
