@@ -266,6 +266,31 @@ void gi_heap_double_free(const gi_pool *pool, const gi_link *block, const char *
     block_fault(GI_BLOCK_NONE_TAKEN, pool, block, function);
 }
 
+void gi_heap_expect_taken(gi_heap *heap, const gi_link *block, const char *function) {
+    bool shared = gi_heap_is_shared(heap);
+    if (shared) {
+        gi_mutex_lock(&heap->mutex);
+    }
+    const gi_pool *pool = gi_address_pool(block);
+    const gi_link *link = pool->free;
+    for (unsigned left = pool->free_count; left > 0 && link != block; left--) {
+        if ((uintptr_t)link - (uintptr_t)pool->memory >= GI_POOL_SIZE) {
+            break; /* a link that has been written over, for whoever uses it */
+        }
+        link = gi_link_next(link);
+    }
+    if (shared) {
+        gi_mutex_unlock(&heap->mutex);
+    }
+    if (gi_unlikely(link == block)) {
+        gi_fatal(function,
+                 "double free" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
+                     GI_FACT("found   ", "in its pool, where it is since free memory was given back")
+                         GI_DO("free each block once"),
+                 gi_kinds[pool->kind].name, gi_pool_block(pool, block), gi_class_size(pool->size_class));
+    }
+}
+
 static void put_in_limbo(gi_heap_group *group, gi_pool *pool) {
     gi_mutex_lock(&group->mutex);
     pool->next = group->limbo;

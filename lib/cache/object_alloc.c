@@ -57,6 +57,10 @@ void gi_object_ready(void) {
 void gi_object_open(unsigned kind, bool large, bool sampled) {
     /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
     uint64_t largest = (uint64_t)PTRDIFF_MAX + 1;
+    /* Who has served the domain meanwhile may have left blocks that are none of ours: the next frees are looked at. */
+    if (gi_cache_is_attached(gi_current_cache) && gi_load_relaxed(&gi_limits[kind].sizes) == 0) { /* relaxed: a hint */
+        gi_cache_look_at_frees(gi_current_cache, kind);
+    }
     set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large ? largest : 0, sampled);
     set_gate(kind, ~(uintptr_t)(GI_POOL_SIZE - 1));
 }

@@ -637,7 +637,9 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     }
     bool inlined = gi_cache_is_inlined(cache, kind, size_class);
     uint32_t surplus = inlined && bin->room < 0 ? (uint32_t)-bin->room : 0, length = bin->cap + surplus;
+    uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
     bin->free = NULL;
+    bin->cap = bin->cap > least ? bin->cap : least; /* it may be less: gi_cache_look_at_frees() */
     bin->room = (int32_t)bin->cap;
     if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_counts_lists())) {
         gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
@@ -651,15 +653,13 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         return;
     }
     if (bin->flushed) { /* only frees since the last time: hold less */
-        uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
         set_cap(bin, bin->cap / 2 > least ? bin->cap / 2 : least);
     }
     bin->flushed = true;
-    uint32_t most = cap_for(size_class, CAP_BYTES_MIN);
     gi_link *rest = NULL;
-    if (gi_unlikely(surplus > most)) { /* more than the stash takes */
-        rest = cut(blocks, most, kind, size_class, function);
-        length = most;
+    if (gi_unlikely(surplus > least)) { /* more than the stash takes */
+        rest = cut(blocks, least, kind, size_class, function);
+        length = least;
     }
     if (!is_for_stash(cache, kind, blocks) || !stash(cache, kind, size_class, blocks, length, function)) {
         give_back(cache, NULL, kind, size_class, blocks, function);
@@ -669,9 +669,41 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     }
 }
 
+void gi_cache_look_at_frees(gi_thread_cache *cache, unsigned kind) {
+    for (uint32_t left = cache->used[kind]; left != 0; left &= left - 1) {
+        unsigned size_class = (unsigned)__builtin_ctz(left);
+        gi_bin *bin = bin_of(cache, kind, size_class);
+        if (bin->room > 0) { /* as if it were full: C1 */
+            bin->cap -= (uint32_t)bin->room;
+            bin->room = 0;
+        }
+        if (kind <= GI_KIND_OBJECT) {
+            gi_heap_know_page(&cache->own, kind, size_class, GI_HEAP_NO_PAGE);
+        }
+    }
+}
+
+/* The first block of a class that is freed after all others were given back.  That it was one of them would not show as
+   it goes back to its pool again, but if no other is taken. */
+static __attribute__((noinline)) void expect_taken(gi_thread_cache *cache, unsigned kind, unsigned size_class,
+                                                   const gi_link *block, const char *function) {
+    uint32_t bit = 1u << size_class;
+    if ((cache->given[kind] & bit) != 0) {
+        cache->given[kind] &= ~bit;
+        uint32_t number = gi_word_heap(gi_load_relaxed(gi_address_word(block))); /* relaxed: the block's is constant */
+        gi_heap *shared = gi_cache_shared(cache);
+        if (number == cache->own.number || number == shared->number) {
+            gi_heap_expect_taken(number == shared->number ? shared : &cache->own, block, function);
+        }
+    }
+}
+
 void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
     if (bin->room <= 0) {
+        if (bin->cap == 0) {
+            expect_taken(cache, kind, size_class, block, function);
+        }
         gi_cache_overflow(cache, kind, size_class, function);
     }
     bin->room--;
@@ -801,6 +833,7 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
                 *zero = (gi_bin){.cap = 0};
             }
             cache->used[kind] &= ~(1u << size_class);
+            cache->given[kind] |= 1u << size_class;
             if (kind <= GI_KIND_OBJECT) {
                 cache->inlined[kind] &= ~(1u << size_class);
                 cache->counted[kind][size_class] = NULL;
@@ -965,6 +998,9 @@ static void end(gi_thread_cache *cache, const char *function) {
         share(cache, function);
     }
     cache->heap = NULL;
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        cache->given[kind] = 0; /* the next thread's first frees are not looked at */
+    }
     gi_heap_idle(&cache->own);
 }
 

@@ -73,6 +73,7 @@ typedef struct gi_thread_cache {
     gi_heap own;        /* its pages, which come first, at the same distance in all builds */
     gi_retired retired; /* retire.h */
     gi_remote_slot remote[GI_REMOTE_SLOTS];
+    uint32_t given[GI_KINDS]; /* classes whose blocks went back to their pools, and of which none was freed since */
     const gi_link *counted[GI_KIND_OBJECT + 1][GI_CLASSES]; /* what was on top of `free` as that was last counted */
 } gi_thread_cache;
 
@@ -102,6 +103,8 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
 bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *function);
 /* The bin's `free` list has overflowed: makes room. */
 void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function);
+/* The next free of each class of the kind takes the slow path, which looks whether it is of a block. */
+void gi_cache_look_at_frees(gi_thread_cache *cache, unsigned kind);
 /* Puts a block of the kind and class into the bin, whoever's pool it is in. */
 void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function);
 /* Puts a block of another private heap into a remote slot. */

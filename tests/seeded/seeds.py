@@ -563,6 +563,14 @@ SEEDS = [
          "        gi_this.stopped_to_fork = false;",
          "api:fork_test"),
 
+    # --- frees that are looked at ---
+    step("heap: what a purge has given back may be freed again", "lib/cache/thread_cache.c",
+         "        if (bin->cap == 0) {\n            expect_taken(",
+         "        if (bin->cap != 0) {\n            expect_taken(",
+         "death:list_death_test"),
+    step("domain: the first free after a hook is not looked at", OBJECT,
+         "        gi_cache_look_at_frees(gi_current_cache, kind);\n", "", "death:list_death_test"),
+
     # --- inlined code ---
     step("inline: a pool's page stays known as it is released", HEAP,
          "    forget_page(heap, pool);\n", "", "api:inline_test death:inline_death_test"),
