@@ -637,9 +637,7 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     }
     bool inlined = gi_cache_is_inlined(cache, kind, size_class);
     uint32_t surplus = inlined && bin->room < 0 ? (uint32_t)-bin->room : 0, length = bin->cap + surplus;
-    uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
     bin->free = NULL;
-    bin->cap = bin->cap > least ? bin->cap : least; /* it may be less: gi_cache_look_at_frees() */
     bin->room = (int32_t)bin->cap;
     if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_counts_lists())) {
         gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
@@ -653,13 +651,17 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         return;
     }
     if (bin->flushed) { /* only frees since the last time: hold less */
+        uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
         set_cap(bin, bin->cap / 2 > least ? bin->cap / 2 : least);
     }
     bin->flushed = true;
     gi_link *rest = NULL;
-    if (gi_unlikely(surplus > least)) { /* more than the stash takes */
-        rest = cut(blocks, least, kind, size_class, function);
-        length = least;
+    if (gi_unlikely(surplus != 0)) {
+        uint32_t most = cap_for(size_class, CAP_BYTES_MIN);
+        if (surplus > most) { /* more than the stash takes */
+            rest = cut(blocks, most, kind, size_class, function);
+            length = most;
+        }
     }
     if (!is_for_stash(cache, kind, blocks) || !stash(cache, kind, size_class, blocks, length, function)) {
         give_back(cache, NULL, kind, size_class, blocks, function);
@@ -673,6 +675,7 @@ void gi_cache_look_at_frees(gi_thread_cache *cache, unsigned kind) {
     for (uint32_t left = cache->used[kind]; left != 0; left &= left - 1) {
         unsigned size_class = (unsigned)__builtin_ctz(left);
         gi_bin *bin = bin_of(cache, kind, size_class);
+        cache->watched[kind] |= 1u << size_class;
         if (bin->room > 0) { /* as if it were full: C1 */
             bin->cap -= (uint32_t)bin->room;
             bin->room = 0;
@@ -683,28 +686,31 @@ void gi_cache_look_at_frees(gi_thread_cache *cache, unsigned kind) {
     }
 }
 
-/* The first block of a class that is freed after all others were given back.  That it was one of them would not show as
-   it goes back to its pool again, but if no other is taken. */
-static __attribute__((noinline)) void expect_taken(gi_thread_cache *cache, unsigned kind, unsigned size_class,
-                                                   const gi_link *block, const char *function) {
-    uint32_t bit = 1u << size_class;
-    if ((cache->given[kind] & bit) != 0) {
-        cache->given[kind] &= ~bit;
-        uint32_t number = gi_word_heap(gi_load_relaxed(gi_address_word(block))); /* relaxed: the block's is constant */
-        gi_heap *shared = gi_cache_shared(cache);
-        if (number == cache->own.number || number == shared->number) {
-            gi_heap_expect_taken(number == shared->number ? shared : &cache->own, block, function);
-        }
+/* The next free of a watched class, which is no more.  That the block has gone back to its pool already would not show
+   as it goes there again, but if no other is taken. */
+static __attribute__((noinline)) void look_at_free(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
+                                                   unsigned size_class, const gi_link *block, const char *function) {
+    cache->watched[kind] &= ~(1u << size_class);
+    uint32_t number = gi_word_heap(gi_load_relaxed(gi_address_word(block))); /* relaxed: the block's is constant */
+    gi_heap *shared = gi_cache_shared(cache);
+    if (number == cache->own.number || number == shared->number) {
+        gi_heap_expect_taken(number == shared->number ? shared : &cache->own, block, function);
+    }
+    uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
+    if (bin->cap != 0 && bin->cap < least) {
+        set_cap(bin, least);
     }
 }
 
 void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
     if (bin->room <= 0) {
-        if (bin->cap == 0) {
-            expect_taken(cache, kind, size_class, block, function);
+        if (gi_unlikely((cache->watched[kind] >> size_class & 1) != 0)) {
+            look_at_free(cache, bin, kind, size_class, block, function);
         }
-        gi_cache_overflow(cache, kind, size_class, function);
+        if (bin->room <= 0) {
+            gi_cache_overflow(cache, kind, size_class, function);
+        }
     }
     bin->room--;
     gi_link_set(block, bin->free);
@@ -833,7 +839,7 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
                 *zero = (gi_bin){.cap = 0};
             }
             cache->used[kind] &= ~(1u << size_class);
-            cache->given[kind] |= 1u << size_class;
+            cache->watched[kind] |= 1u << size_class;
             if (kind <= GI_KIND_OBJECT) {
                 cache->inlined[kind] &= ~(1u << size_class);
                 cache->counted[kind][size_class] = NULL;
@@ -999,7 +1005,7 @@ static void end(gi_thread_cache *cache, const char *function) {
     }
     cache->heap = NULL;
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        cache->given[kind] = 0; /* the next thread's first frees are not looked at */
+        cache->watched[kind] = 0; /* the next thread's first frees are not looked at */
     }
     gi_heap_idle(&cache->own);
 }

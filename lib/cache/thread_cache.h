@@ -73,7 +73,7 @@ typedef struct gi_thread_cache {
     gi_heap own;        /* its pages, which come first, at the same distance in all builds */
     gi_retired retired; /* retire.h */
     gi_remote_slot remote[GI_REMOTE_SLOTS];
-    uint32_t given[GI_KINDS]; /* classes whose blocks went back to their pools, and of which none was freed since */
+    uint32_t watched[GI_KINDS]; /* classes whose next free is looked at: the bin says that it is full */
     const gi_link *counted[GI_KIND_OBJECT + 1][GI_CLASSES]; /* what was on top of `free` as that was last counted */
 } gi_thread_cache;
 
