@@ -284,12 +284,15 @@ void gilloc_free(PyMemAllocatorDomain domain, void *block) {
 
 size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block) {
     unsigned kind = kind_of(domain, "gilloc_usable_size");
+    if (gi_domain_is_known(domain) && gi_domain_is_of_system(domain)) {
+        if (domain != PYMEM_DOMAIN_RAW) {
+            gi_object_require_attached(kind, "gilloc_usable_size", SIZE_MAX, block);
+        }
+        return gi_raw_usable_size((void *)block);
+    }
     if (gi_domain_is_known(domain) && gi_domain_is_replaced(domain)) {
         size_t size;
         return gi_debug_size(block, &size) ? size : 0;
-    }
-    if (domain == PYMEM_DOMAIN_RAW) {
-        return gi_raw_usable_size((void *)block);
     }
     return gi_tool_sees_blocks() ? gi_watched_usable_size(kind, block, "gilloc_usable_size")
                                  : gi_object_usable_size(kind, block, "gilloc_usable_size");

@@ -106,6 +106,11 @@ static inline gi_pool *gi_address_pool(const void *address) {
                : gi_address_pool_outside(address);
 }
 
+/* The pool of a page of the reservation. */
+static inline gi_pool *gi_address_pool_of_page(uint64_t page) {
+    return (gi_pool *)(void *)(gi_os_reservation()->descriptors + page * GI_POOL_DESCRIPTOR_SIZE);
+}
+
 /* Makes sure that every page of the range has a word: false when memory is out, or if the range is out of the user's
    address space.  Any thread. */
 bool gi_address_map_cover(const void *memory, size_t size);

@@ -109,6 +109,7 @@ void gi_pool_init(gi_pool *pool, unsigned size_class, unsigned kind, bool zero) 
     pool->link_offset = gi_kinds[kind].link_offset;
     pool->full = false;
     pool->zero = zero;
+    pool->inlined = false;
     if (gi_tool_sees_blocks()) {
         watch(pool);
     }

@@ -38,8 +38,9 @@ typedef struct gi_pool {
     uint32_t inverse;     /* of the block's size: see gi_pool_examine() */
     uint16_t link_offset; /* the kind's: where in a block its link stands */
     uint8_t size_class, kind;
-    bool full; /* which list of the heap it is in */
-    bool zero; /* what is not yet carved reads as zero */
+    bool full;    /* which list of the heap it is in */
+    bool zero;    /* what is not yet carved reads as zero */
+    bool inlined; /* of a shared heap: inlined code of some thread may free to it (gi_heap_pages) */
 } gi_pool;
 
 _Static_assert(sizeof(gi_pool) <= GI_POOL_DESCRIPTOR_SIZE, "the reservation has room for the descriptors");

@@ -76,15 +76,18 @@ static int check_list(const gi_heap *heap, const gi_pool *pool, bool full, unsig
 }
 
 static int check_known(const gi_heap *heap) {
+    uint32_t shared = heap->group->shared.number;
     int broken = 0;
     for (unsigned kind = 0; kind <= GI_KIND_OBJECT; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
             uint64_t page =
                 gi_load_relaxed(&heap->pages_known.last[kind][size_class]); /* relaxed: the world is quiet */
             const gi_page_word *word = gi_address_word((const void *)(uintptr_t)page);
-            uint32_t expected = gi_word_make(heap->number, kind, size_class);
-            /* relaxed: the world is quiet */
-            if (page != GI_HEAP_NO_PAGE && (word == NULL || gi_load_relaxed(word) != expected)) {
+            uint32_t found = word == NULL ? GI_WORD_NO_ARENA : gi_load_relaxed(word); /* relaxed: the world is quiet */
+            bool own = !gi_heap_is_shared(heap) && found == gi_word_make(heap->number, kind, size_class);
+            bool of_shared = found == gi_word_make(shared, kind, size_class) &&
+                             gi_address_pool((const void *)(uintptr_t)page)->inlined && !gi_heap_is_shared(heap);
+            if (page != GI_HEAP_NO_PAGE && !own && !of_shared) {
                 broken = gi_report_broken("H4", "heap %u: page %llx is not of kind %u, class %u", heap->number,
                                           (unsigned long long)page, kind, size_class);
             }
@@ -263,6 +266,31 @@ void gi_heap_double_free(const gi_pool *pool, const gi_link *block, const char *
     block_fault(GI_BLOCK_NONE_TAKEN, pool, block, function);
 }
 
+void gi_heap_expect_taken(gi_heap *heap, const gi_link *block, const char *function) {
+    bool shared = gi_heap_is_shared(heap);
+    if (shared) {
+        gi_mutex_lock(&heap->mutex);
+    }
+    const gi_pool *pool = gi_address_pool(block);
+    const gi_link *link = pool->free;
+    for (unsigned left = pool->free_count; left > 0 && link != block; left--) {
+        if ((uintptr_t)link - (uintptr_t)pool->memory >= GI_POOL_SIZE) {
+            break; /* a link that has been written over, for whoever uses it */
+        }
+        link = gi_link_next(link);
+    }
+    if (shared) {
+        gi_mutex_unlock(&heap->mutex);
+    }
+    if (gi_unlikely(link == block)) {
+        gi_fatal(function,
+                 "double free" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
+                     GI_FACT("found   ", "in its pool, where it is since free memory was given back")
+                         GI_DO("free each block once"),
+                 gi_kinds[pool->kind].name, gi_pool_block(pool, block), gi_class_size(pool->size_class));
+    }
+}
+
 static void put_in_limbo(gi_heap_group *group, gi_pool *pool) {
     gi_mutex_lock(&group->mutex);
     pool->next = group->limbo;
@@ -282,14 +310,25 @@ gi_pool *gi_heap_take_limbo(gi_heap_group *group) {
     return limbo;
 }
 
-/* The pool is the heap's no more. */
-static void forget_page(gi_heap *heap, const gi_pool *pool) {
-    if (pool->kind > GI_KIND_OBJECT) {
-        return;
-    }
+static void forget_page_of(gi_heap *heap, const gi_pool *pool) {
     gi_atomic(uint64_t) *last = &heap->pages_known.last[pool->kind][pool->size_class];
     if (gi_load_relaxed(last) == (uintptr_t)pool->memory) { /* relaxed: as declared */
         gi_store_relaxed(last, GI_HEAP_NO_PAGE);            /* relaxed: as declared */
+    }
+}
+
+/* The pool is the heap's no more. */
+static void forget_page(gi_heap *heap, gi_pool *pool) {
+    if (pool->kind > GI_KIND_OBJECT) {
+        return;
+    }
+    if (!gi_heap_is_shared(heap)) {
+        forget_page_of(heap, pool);
+    } else if (gi_unlikely(pool->inlined)) {
+        pool->inlined = false;
+        for (gi_heap *one = gi_heap_first_of(heap->group); one != NULL; one = one->next) {
+            forget_page_of(one, pool);
+        }
     }
 }
 
@@ -494,10 +533,7 @@ void gi_heap_init(gi_heap *heap, gi_heap_group *group, uint32_t number, gi_asked
     heap->number = number;
     heap->group = group;
     heap->asked = asked;
-    for (unsigned i = 0; i < (GI_KIND_OBJECT + 1) * GI_CLASSES; i++) {
-        /* relaxed: published with its number */
-        gi_store_relaxed(&heap->pages_known.last[i / GI_CLASSES][i % GI_CLASSES], GI_HEAP_NO_PAGE);
-    }
+    gi_heap_know_no_pages(heap);
     gi_store_relaxed(&heap->status, GI_HEAP_IDLE); /* relaxed: published with its number */
 }
 

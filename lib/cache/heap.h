@@ -21,7 +21,7 @@
  *   Each (kind, class) has a list of partial pools; full pools are in one list.  H1: a pool is in the partial list of
  *   its kind and class exactly if it has something free.  H2: its page word names the heap.  H3: pools and taken blocks
  *   add up to the heap's counts, those of the classes to those of the heap.  H4: a page that is known to inlined code
- *   (gi_heap_pages) is of a pool of the heap, of that kind and class.
+ *   (gi_heap_pages) is of a pool of the heap or of its group's shared one, which says so, of that kind and class.
  *
  *   status of a private heap   ACTIVE   its thread is attached: only that thread touches pools and counts
  *   (GIL-free mode)            IDLE     its thread is detached: whoever claims it may
@@ -53,15 +53,19 @@ typedef struct gi_heap_class {
     gi_counter pools, taken;
 } gi_heap_class;
 
-/* By kind and class: the last page of which a block was freed by a size known beforehand (<gilloc/inline.h>), or
-   GI_HEAP_NO_PAGE.  The block was live then, and so its pool is forgotten here before it is another's: whoever finds a
-   block's page here knows kind and class without its page word.  relaxed: as page words (address_map.h). */
+/* By kind and class: the last page of which the heap's thread has freed a block by a size known beforehand
+   (<gilloc/inline.h>), or GI_HEAP_NO_PAGE.  It is of a pool of the heap that the thread allocates from: in gil mode of
+   the shared one.  The block was live then, and so its pool is forgotten here before it is another's: whoever finds a
+   block's page here knows kind and class without its page word.  A shared heap has none of its own: as one of its pools
+   leaves it that inlined code knows, all private heaps of the group forget it.  relaxed: as page words
+   (address_map.h). */
 #define GI_HEAP_NO_PAGE 1u /* no page has this address */
 typedef struct gi_heap_pages {
     gi_atomic(uint64_t) last[GI_KIND_OBJECT + 1][GI_CLASSES];
 } gi_heap_pages;
 
 typedef struct gi_heap {
+    gi_heap_pages pages_known;   /* owner-only; forgotten by whoever takes the pool.  First, for gi_thread_cache */
     uint32_t number;             /* constant after init */
     struct gi_heap_group *group; /* constant after init */
     gi_atomic(uint32_t) status;  /* atomic, order(heap-claim) */
@@ -73,7 +77,6 @@ typedef struct gi_heap {
     gi_pool *full;                                      /* owner-only */
     gi_counter pools, taken;                            /* owner-only; read by anyone */
     gi_heap_class classes[GI_KINDS][GI_CLASSES];        /* owner-only; read by anyone: of which these */
-    gi_heap_pages pages_known;                          /* owner-only; forgotten by whoever takes the pool */
     gi_counter orphaned, adopted;                       /* owner-only; read by anyone */
     bool lost;      /* its thread was inside it when its process was forked: left alone */
     gi_mutex mutex; /* a shared heap's */
@@ -136,6 +139,20 @@ void gi_heap_release_pools(gi_pool *emptied);
 /* The block is free already: found as it went back to its pool. */
 _Noreturn void gi_heap_double_free(const gi_pool *pool, const gi_link *block, const char *function)
     __attribute__((cold));
+
+/* Inlined code of the private heap's thread may free to the page of the block, a live one of the heap that it allocates
+   from; to no page of that class; to no page at all. */
+static inline void gi_heap_know_page(gi_heap *heap, unsigned kind, unsigned size_class, uint64_t page) {
+    gi_store_relaxed(&heap->pages_known.last[kind][size_class], page); /* relaxed: as declared */
+}
+static inline void gi_heap_know_no_pages(gi_heap *heap) {
+    for (unsigned i = 0; i < (GI_KIND_OBJECT + 1) * GI_CLASSES; i++) {
+        gi_heap_know_page(heap, i / GI_CLASSES, i % GI_CLASSES, GI_HEAP_NO_PAGE);
+    }
+}
+
+/* Dies if the block is free in its pool, which belongs to `heap`.  Walks the pool's list. */
+void gi_heap_expect_taken(gi_heap *heap, const gi_link *block, const char *function);
 
 /* The group's limbo, emptied. */
 gi_pool *gi_heap_take_limbo(gi_heap_group *group);

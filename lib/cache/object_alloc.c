@@ -23,7 +23,7 @@
 
 gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
 gi_fast_limits gi_open_limits __attribute__((aligned(GI_CACHE_LINE)));
-uintptr_t gilloc_inline_gate_1[GI_KIND_OBJECT + 1];
+uintptr_t gilloc_inline_gate_2[GI_KIND_OBJECT + 1];
 static gi_atomic(bool) counted_is_open; /* relaxed: as the limits */
 
 const gi_call_names gi_calls[GI_KINDS] = {
@@ -33,6 +33,8 @@ const gi_call_names gi_calls[GI_KINDS] = {
 };
 
 #define NO_SIZE SIZE_MAX
+/* So many blocks at most are walked to count what inlined code has freed. */
+#define COUNTED_INLINED 64
 
 static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large, bool sampled) {
     gi_store_relaxed(&limits->swaps, sampled ? 0 : sizes); /* relaxed: see object_alloc.h */
@@ -43,7 +45,7 @@ static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, u
 
 /* The inlined code's part of the limits: no block's address is without a bit of an open gate. */
 static void set_gate(unsigned kind, uintptr_t mask) {
-    gi_store_relaxed((gi_atomic(uintptr_t) *)&gilloc_inline_gate_1[kind], mask); /* relaxed: as the limits */
+    gi_store_relaxed((gi_atomic(uintptr_t) *)&gilloc_inline_gate_2[kind], mask); /* relaxed: as the limits */
 }
 
 void gi_object_ready(void) {
@@ -55,6 +57,10 @@ void gi_object_ready(void) {
 void gi_object_open(unsigned kind, bool large, bool sampled) {
     /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
     uint64_t largest = (uint64_t)PTRDIFF_MAX + 1;
+    /* Who has served the domain meanwhile may have left blocks that are none of ours: the next frees are looked at. */
+    if (gi_cache_is_attached(gi_current_cache) && gi_load_relaxed(&gi_limits[kind].sizes) == 0) { /* relaxed: a hint */
+        gi_cache_look_at_frees(gi_current_cache, kind);
+    }
     set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large ? largest : 0, sampled);
     set_gate(kind, ~(uintptr_t)(GI_POOL_SIZE - 1));
 }
@@ -450,6 +456,50 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
     }
 }
 
+/* Inlined code is going to free to another page: counts what it has freed to this one since `counted` was on top, at
+   least.  A few blocks are walked; if there are more, they count as many as a page has.  What is no block is for
+   whoever takes the list. */
+static void count_inlined(gi_bin *bin, const gi_link *counted, uint64_t page, unsigned size_class) {
+    const gi_link *link = bin->free;
+    int32_t count = 0;
+    for (unsigned i = 0; i < COUNTED_INLINED && link != NULL && link != counted; i++) {
+        bool is_here = ((uintptr_t)link ^ page) < GI_POOL_SIZE;
+        if (!is_here && !gi_word_is_pool(gi_free_list_word(link))) {
+            break;
+        }
+        count += is_here;
+        link = link->next;
+    }
+    bool are_all = link == NULL || link == counted;
+    bin->room -= are_all ? count : (int32_t)(GI_POOL_SIZE / gi_class_size(size_class));
+}
+
+/* Frees a block of the cache's own kind of pool and has inlined code free to its page from now on. */
+static inline bool free_and_know(gi_thread_cache *cache, unsigned kind, unsigned size_class, void *block,
+                                 uint64_t page) {
+    gi_bin *bin = &cache->bins[kind][1 + size_class];
+    gi_link *link = block;
+    if (cache->heap != &cache->own) { /* shared */
+        gi_address_pool_of_page(page)->inlined = true;
+    }
+    cache->inlined[kind] |= 1u << size_class;
+    gi_heap_know_page(&cache->own, kind, size_class, (uintptr_t)block & ~(uintptr_t)(GI_POOL_SIZE - 1));
+    cache->counted[kind][size_class] = link;
+    if (gi_unlikely(--bin->room < 0)) {
+        return false;
+    }
+    link->next = bin->free;
+    bin->free = link;
+    return true;
+}
+
+static __attribute__((noinline)) bool count_and_free(gi_thread_cache *cache, unsigned kind, unsigned size_class,
+                                                     void *block, uint64_t page) {
+    uint64_t last = gi_load_relaxed(&cache->own.pages_known.last[kind][size_class]); /* relaxed: owner-only */
+    count_inlined(&cache->bins[kind][1 + size_class], cache->counted[kind][size_class], last, size_class);
+    return free_and_know(cache, kind, size_class, block, page);
+}
+
 bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
     uint64_t page = gi_address_page(base, block);
@@ -465,9 +515,9 @@ bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *blo
     if (word != (cache->tag[kind] | size_class << GI_WORD_CLASS_SHIFT)) {
         return gi_object_free_other(kind, limits, block);
     }
-    uintptr_t start = (uintptr_t)block & ~(uintptr_t)(GI_POOL_SIZE - 1);
-    gi_store_relaxed(&cache->heap->pages_known.last[kind][size_class], start); /* relaxed: as declared */
-    return gi_object_free_fast(kind, limits, block);
+    return gi_likely(cache->bins[kind][1 + size_class].free == cache->counted[kind][size_class])
+               ? free_and_know(cache, kind, size_class, block, page)
+               : count_and_free(cache, kind, size_class, block, page);
 }
 
 static inline void retire(gi_thread_cache *cache, unsigned domain, void *block, size_t bytes) {

@@ -195,7 +195,8 @@ static inline void *gi_object_malloc_swap_counted(unsigned kind, const gi_fast_l
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
     size_t size_class = (size - 1) / GI_ALIGNMENT; /* the bin of 0 bytes has no `free` */
-    if (bin->alloc != NULL || bin->free == NULL || bin->due != 0) {
+    bool is_counted = !gi_cache_is_inlined(gi_current_cache, kind, size_class);
+    if (bin->alloc != NULL || bin->free == NULL || bin->due != 0 || !is_counted) {
         return NULL;
     }
     if (!gi_free_list_begins_well(size_class, bin->free)) { /* it has one block, say */

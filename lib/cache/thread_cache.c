@@ -43,24 +43,26 @@
 #define NOBODYS_NUMBER (GI_HEAP_NUMBERS - 1)
 #define NOBODYS_TAG (NOBODYS_NUMBER << GI_WORD_HEAP_SHIFT)
 
-static const gi_heap_pages no_pages = {{[0 ... GI_KIND_OBJECT] = {[0 ... GI_CLASSES - 1] = GI_HEAP_NO_PAGE}}};
-const gi_thread_cache gi_empty_cache = {.tag = {[0 ... GI_KINDS - 1] = NOBODYS_TAG}, .pages = &no_pages};
+const gi_thread_cache gi_empty_cache = {
+    .tag = {[0 ... GI_KINDS - 1] = NOBODYS_TAG},
+    .own = {.pages_known = {{[0 ... GI_KIND_OBJECT] = {[0 ... GI_CLASSES - 1] = GI_HEAP_NO_PAGE}}}}};
 __thread gi_thread_cache *gi_current_cache = (gi_thread_cache *)&gi_empty_cache;
 
 /* The same variable for code of other modules, under the name of what is said here: whoever changes one of these makes
    another GILLOC_INLINE_VERSION, with other names. */
-extern __thread struct gilloc_inline_cache *gilloc_inline_cache_1 __attribute__((alias("gi_current_cache")));
+extern __thread struct gilloc_inline_cache *gilloc_inline_cache_2 __attribute__((alias("gi_current_cache")));
 #define IN_CACHE(field) offsetof(gi_thread_cache, field)
 #define IN_BIN(field) offsetof(gi_bin, field)
-_Static_assert(GILLOC_INLINE_VERSION == 1, "the names of the variables");
+_Static_assert(GILLOC_INLINE_VERSION == 2, "the names of the variables");
 _Static_assert(GILLOC_INLINE_LARGEST == GI_SMALL_MAX && GILLOC_INLINE_CLASSES == GI_CLASSES, "the sizes");
-_Static_assert(GILLOC_INLINE_PAGES == IN_CACHE(pages) && sizeof(gi_heap_pages) == sizeof(uint64_t[2][GI_CLASSES]),
+_Static_assert(GILLOC_INLINE_PAGES == IN_CACHE(own.pages_known) &&
+                   sizeof(gi_heap_pages) == sizeof(uint64_t[2][GI_CLASSES]),
                "the pages");
 _Static_assert(GILLOC_INLINE_MEM == IN_CACHE(bins[GI_KIND_MEM]), "the bins of mem");
 _Static_assert(IN_CACHE(bins) % GI_CACHE_LINE == 0, "a bin is in one cache line");
 _Static_assert(GILLOC_INLINE_OBJECT == IN_CACHE(bins[GI_KIND_OBJECT]), "the bins of object");
 _Static_assert(GILLOC_INLINE_BIN == sizeof(gi_bin) && GILLOC_INLINE_ALLOC == IN_BIN(alloc) &&
-                   GILLOC_INLINE_FREE == IN_BIN(free) && GILLOC_INLINE_ROOM == IN_BIN(room),
+                   GILLOC_INLINE_FREE == IN_BIN(free),
                "a bin");
 
 static gi_bin *bin_of(gi_thread_cache *cache, unsigned kind, unsigned size_class) {
@@ -116,7 +118,9 @@ static int64_t count_class(const gi_thread_cache *cache, unsigned kind, unsigned
     if ((cache->used[kind] >> size_class & 1u) == 0 && (bin->cap != 0 || bin->alloc != NULL || counts[2] != 0)) {
         return gi_report_broken("C3", "class %u, kind %u: in use, but not in the mask", size_class, kind);
     }
-    if (counts[1] != (int64_t)bin->cap - bin->room) {
+    int64_t counted = (int64_t)bin->cap - bin->room;
+    int64_t most = counted + 2 * (int64_t)(GI_POOL_SIZE / gi_class_size(size_class));
+    if (gi_cache_is_inlined(cache, kind, size_class) ? counts[1] > most : counts[1] != counted) {
         return gi_report_broken("C1", "class %u, kind %u: %lld free, cap %u, room %d", size_class, kind,
                                 (long long)counts[1], bin->cap, bin->room);
     }
@@ -185,7 +189,10 @@ static uint64_t length_of(const gi_link *block) {
 }
 
 /* Of the `free` list; a free that has overflowed it may be under way, by the caller. */
-static uint64_t length_of_free(const gi_bin *bin) { return bin->cap - (uint32_t)(bin->room > 0 ? bin->room : 0); }
+static uint64_t length_of_free(const gi_thread_cache *cache, const gi_bin *bin, unsigned kind, unsigned size_class) {
+    return gi_cache_is_inlined(cache, kind, size_class) ? length_of(bin->free)
+                                                        : bin->cap - (uint32_t)(bin->room > 0 ? bin->room : 0);
+}
 
 void gi_cache_add_free(const gi_thread_cache *cache, gi_free_counts *counts) {
     unsigned kinds = gi_kind_count();
@@ -194,7 +201,8 @@ void gi_cache_add_free(const gi_thread_cache *cache, gi_free_counts *counts) {
             unsigned size_class = (unsigned)__builtin_ctz(left);
             const gi_bin *bin = &cache->bins[kind][1 + size_class];
             uint64_t zero = size_class == 0 ? length_of(cache->bins[kind][0].alloc) : 0;
-            add(counts, kind, size_class, length_of_free(bin) + length_of(bin->alloc) + zero);
+            uint64_t freed = length_of_free(cache, bin, kind, size_class);
+            add(counts, kind, size_class, freed + length_of(bin->alloc) + zero);
         }
         const gi_remote_list *remotes = cache->own.remote[kind];
         for (uint32_t left = cache->own.open[kind]; left != 0; left &= left - 1) {
@@ -510,7 +518,8 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
 /* The same while blocks are sampled. */
 static __attribute__((noinline)) bool refill_and_count(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
                                                        unsigned size_class, const char *function) {
-    bool is_counted = bin->free != NULL || cache->heap != &cache->own;
+    bool is_counted =
+        (bin->free != NULL || cache->heap != &cache->own) && !gi_cache_is_inlined(cache, kind, size_class);
     /* order(sample-state): acquire; pairs with release in gi_sample_start(). */
     (void)gi_load_acquire(&gi_sample_state);
     if (!gi_sample_is_due(bin)) {
@@ -565,7 +574,8 @@ static __attribute__((noinline)) bool refill_zero_and_count(gi_thread_cache *cac
             }
             uint32_t before = to->length;
             borrow(&from->free, to, kind, function);
-            from->room += (int32_t)(to->length - before);
+            uint32_t room = (uint32_t)from->room + (to->length - before);
+            from->room = (int32_t)(room < from->cap ? room : from->cap);
         }
         if (gi_sample_list(to, from, kind, 0, true, function)) {
             return true;
@@ -594,6 +604,26 @@ bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *fun
     return true;
 }
 
+/* Cuts a list after `count` blocks, if it has more; the rest. */
+static gi_link *cut(gi_link *list, uint32_t count, unsigned kind, unsigned size_class, const char *function) {
+    gi_link *last = list, *mark = list; /* the mark stands still for twice as long each time */
+    for (uint32_t i = 1, move_mark = 2; i < count && last != NULL; i++) {
+        last = gi_free_list_next(kind, size_class, last, function);
+        if (gi_unlikely(last == mark)) {
+            gi_free_list_double(kind, size_class, last, function);
+        }
+        if (i == move_mark) {
+            mark = last;
+            move_mark *= 2;
+        }
+    }
+    gi_link *rest = last != NULL ? gi_free_list_next(kind, size_class, last, function) : NULL;
+    if (rest != NULL) {
+        gi_link_set(last, NULL);
+    }
+    return rest;
+}
+
 void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
     if (bin->cap == 0) {
@@ -601,7 +631,12 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         return;
     }
     gi_link *blocks = bin->free;
-    uint32_t length = bin->cap;
+    if (gi_unlikely(blocks == NULL)) { /* some were counted twice, and all lent for requests of 0 bytes */
+        bin->room = (int32_t)bin->cap;
+        return;
+    }
+    bool inlined = gi_cache_is_inlined(cache, kind, size_class);
+    uint32_t surplus = inlined && bin->room < 0 ? (uint32_t)-bin->room : 0, length = bin->cap + surplus;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
     if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_counts_lists())) {
@@ -610,7 +645,7 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         bin->length = length;
         bin->fresh = false;
         if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT &&
-            !gi_sample_list(bin, bin, kind, size_class, true, function)) {
+            !gi_sample_list(bin, bin, kind, size_class, !inlined, function)) {
             gi_sample_make_due(bin);
         }
         return;
@@ -620,15 +655,62 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         set_cap(bin, bin->cap / 2 > least ? bin->cap / 2 : least);
     }
     bin->flushed = true;
+    gi_link *rest = NULL;
+    if (gi_unlikely(surplus != 0)) {
+        uint32_t most = cap_for(size_class, CAP_BYTES_MIN);
+        if (surplus > most) { /* more than the stash takes */
+            rest = cut(blocks, most, kind, size_class, function);
+            length = most;
+        }
+    }
     if (!is_for_stash(cache, kind, blocks) || !stash(cache, kind, size_class, blocks, length, function)) {
         give_back(cache, NULL, kind, size_class, blocks, function);
+    }
+    if (gi_unlikely(rest != NULL)) {
+        give_back(cache, NULL, kind, size_class, rest, function);
+    }
+}
+
+void gi_cache_look_at_frees(gi_thread_cache *cache, unsigned kind) {
+    for (uint32_t left = cache->used[kind]; left != 0; left &= left - 1) {
+        unsigned size_class = (unsigned)__builtin_ctz(left);
+        gi_bin *bin = bin_of(cache, kind, size_class);
+        cache->watched[kind] |= 1u << size_class;
+        if (bin->room > 0) { /* as if it were full: C1 */
+            bin->cap -= (uint32_t)bin->room;
+            bin->room = 0;
+        }
+        if (kind <= GI_KIND_OBJECT) {
+            gi_heap_know_page(&cache->own, kind, size_class, GI_HEAP_NO_PAGE);
+        }
+    }
+}
+
+/* The next free of a watched class, which is no more.  That the block has gone back to its pool already would not show
+   as it goes there again, but if no other is taken. */
+static __attribute__((noinline)) void look_at_free(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
+                                                   unsigned size_class, const gi_link *block, const char *function) {
+    cache->watched[kind] &= ~(1u << size_class);
+    uint32_t number = gi_word_heap(gi_load_relaxed(gi_address_word(block))); /* relaxed: the block's is constant */
+    gi_heap *shared = gi_cache_shared(cache);
+    if (number == cache->own.number || number == shared->number) {
+        gi_heap_expect_taken(number == shared->number ? shared : &cache->own, block, function);
+    }
+    uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
+    if (bin->cap != 0 && bin->cap < least) {
+        set_cap(bin, least);
     }
 }
 
 void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
     if (bin->room <= 0) {
-        gi_cache_overflow(cache, kind, size_class, function);
+        if (gi_unlikely((cache->watched[kind] >> size_class & 1) != 0)) {
+            look_at_free(cache, bin, kind, size_class, block, function);
+        }
+        if (bin->room <= 0) {
+            gi_cache_overflow(cache, kind, size_class, function);
+        }
     }
     bin->room--;
     gi_link_set(block, bin->free);
@@ -757,6 +839,12 @@ void gi_cache_flush(gi_thread_cache *cache, const char *function) {
                 *zero = (gi_bin){.cap = 0};
             }
             cache->used[kind] &= ~(1u << size_class);
+            cache->watched[kind] |= 1u << size_class;
+            if (kind <= GI_KIND_OBJECT) {
+                cache->inlined[kind] &= ~(1u << size_class);
+                cache->counted[kind][size_class] = NULL;
+                gi_heap_know_page(&cache->own, kind, size_class, GI_HEAP_NO_PAGE);
+            }
             for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
                 if (lists[i] != NULL) {
                     give_back(cache, NULL, kind, size_class, lists[i], function);
@@ -803,6 +891,10 @@ static void stash_bins(gi_thread_cache *cache, const char *function) {
             }
             if (bin->free != NULL) {
                 gi_free_list_look(kind, size_class, bin->free, function);
+            }
+            if (gi_unlikely(gi_cache_is_inlined(cache, kind, size_class))) {
+                bin->length = (uint32_t)length_of(bin->alloc);
+                length = (uint32_t)length_of(bin->free);
             }
             if (bin->alloc != NULL && gi_stash_put(shared->group->stash, kind, size_class, bin->alloc, bin->length)) {
                 bin->alloc = NULL;
@@ -898,7 +990,7 @@ void gi_cache_share_all(const char *function) {
 
 void gi_cache_refill_from(gi_thread_cache *cache, gi_heap *heap) {
     cache->heap = heap;
-    cache->pages = &heap->pages_known;
+    gi_heap_know_no_pages(&cache->own);
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         cache->tag[kind] = gi_word_make(heap->number, kind, 0);
     }
@@ -912,6 +1004,9 @@ static void end(gi_thread_cache *cache, const char *function) {
         share(cache, function);
     }
     cache->heap = NULL;
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        cache->watched[kind] = 0; /* the next thread's first frees are not looked at */
+    }
     gi_heap_idle(&cache->own);
 }
 

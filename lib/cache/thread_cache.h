@@ -21,8 +21,14 @@
  *
  *   Owner   the thread that is attached with it; see heap.h for who may touch an idle one.  No locks, no atomics but
  *           counters.
- *   C1  `free` has cap - room blocks    C2  every block in a list is of its kind and class
- *   C3  a bin whose class is not in `used` is empty, with cap 0
+ *   Inlined code (<gilloc/inline.h>) frees without counting, to one page of a class; whoever has it free to another
+ *   page counts what it has freed to the last one, or more (gi_object_free_known()).  So the `free` of a class that is
+ *   in `inlined` may have more blocks than `room` says, but of two pools at most: those since the last count, and those
+ *   below a block that was on top at the last count, of an earlier list, and has come into this one.
+ *
+ *   C1  `free` has cap - room blocks; of a class in `inlined` two pools' more, or any less
+ *   C2  every block in a list is of its kind and class
+ *   C3  a bin whose class is not in `used` is empty, with cap 0; no page of the class is known
  */
 #ifndef GI_THREAD_CACHE_H
 #define GI_THREAD_CACHE_H
@@ -52,21 +58,23 @@ typedef struct gi_remote_slot {
 struct gi_quarantine;
 
 typedef struct gi_thread_cache {
-    uint32_t tag[GI_KINDS];        /* constant while attached: the page word of class 0 of my heap */
-    uint32_t used[GI_KINDS];       /* classes whose bin may hold something or has grown; the others have cap 0 */
-    uint32_t remote_pending;       /* remote slots that are not empty */
-    gi_pool *emptied;              /* pools with nothing taken, to be released */
-    bool claiming;                 /* holds a claim on another cache's heap */
-    uint32_t safepoints;           /* passed since the last flush of remote slots, while some are not empty */
-    const gi_heap_pages *pages;    /* those of `heap`; the empty sentinel's: none */
+    uint32_t tag[GI_KINDS];               /* constant while attached: the page word of class 0 of my heap */
+    uint32_t used[GI_KINDS];              /* classes whose bin may hold something or has grown; the others have cap 0 */
+    uint32_t remote_pending;              /* remote slots that are not empty */
+    gi_pool *emptied;                     /* pools with nothing taken, to be released */
+    bool claiming;                        /* holds a claim on another cache's heap */
+    uint32_t safepoints;                  /* passed since the last flush of remote slots, while some are not empty */
+    uint32_t inlined[GI_KIND_OBJECT + 1]; /* classes in whose `free` may be blocks that inlined code has freed */
     gi_heap *heap;                 /* where it refills from: the group's shared heap or &own; NULL: neither yet */
     gi_counter large, large_freed; /* large blocks allocated and freed here, ever */
     gi_counter remote_frees, remote_batches;
     gi_atomic(struct gi_quarantine *) quarantine; /* atomic, order(quarantine): of the debug hooks; NULL: none yet */
     gi_bin bins[GI_KINDS][1 + GI_CLASSES];
+    gi_heap own;        /* its pages, which come first, at the same distance in all builds */
     gi_retired retired; /* retire.h */
     gi_remote_slot remote[GI_REMOTE_SLOTS];
-    gi_heap own;
+    uint32_t watched[GI_KINDS]; /* classes whose next free is looked at: the bin says that it is full */
+    const gi_link *counted[GI_KIND_OBJECT + 1][GI_CLASSES]; /* what was on top of `free` as that was last counted */
 } gi_thread_cache;
 
 /* The cache of the attached thread, or the empty sentinel.  One pointer, initial-exec: 2 instructions, and dlopen()
@@ -76,6 +84,11 @@ extern const gi_thread_cache gi_empty_cache GI_INTERNAL;
 
 static inline gi_remote_slot *gi_cache_remote_slot(gi_thread_cache *cache, uint32_t word) {
     return &cache->remote[(word >> GI_WORD_CLASS_SHIFT) * 2654435761u >> 26 & (GI_REMOTE_SLOTS - 1)];
+}
+
+/* Whether the bin's lists may have more blocks, or less, than the counts say. */
+static inline bool gi_cache_is_inlined(const gi_thread_cache *cache, unsigned kind, size_t size_class) {
+    return kind <= GI_KIND_OBJECT && (cache->inlined[kind] >> size_class & 1) != 0;
 }
 
 static inline bool gi_cache_is_attached(const gi_thread_cache *cache) { return cache != &gi_empty_cache; }
@@ -90,6 +103,8 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
 bool gi_cache_refill_zero(gi_thread_cache *cache, unsigned kind, const char *function);
 /* The bin's `free` list has overflowed: makes room. */
 void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_class, const char *function);
+/* The next free of each class of the kind takes the slow path, which looks whether it is of a block. */
+void gi_cache_look_at_frees(gi_thread_cache *cache, unsigned kind);
 /* Puts a block of the kind and class into the bin, whoever's pool it is in. */
 void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function);
 /* Puts a block of another private heap into a remote slot. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * debug_report.c [L5] - how debug hooks die.  The dump's lines are CPython's (_PyObject_DebugDumpAddress).
- *   Owner   none: no state.  Locks none; dladdr() takes one of the loader's.
+ *   Owner   none: no state.  Locks one of tracing's ledger; dladdr() takes one of the loader's.
  */
 #define _GNU_SOURCE /* dladdr */
 #include "lib/domain/debug_report.h"
@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "concurrency/check.h"
+#include "lib/domain/sites.h"
+#include "lib/domain/trace.h"
 #include "lib/os/address_kind.h"
 
 /* --- the dump --------------------------------------------------------------------------------- */
@@ -50,24 +52,49 @@ static void dump_data(const uint8_t *p, size_t size) {
 }
 
 /* What a caller's address is in: a function if the loader knows it, else its file. */
-static void dump_caller(const char *what, const void *caller) {
-    if (caller == NULL) {
-        return; /* not known, or no longer */
-    }
-    gi_dump("Memory block %s at (most recent call first):\n", what);
+static void dump_address(const void *caller) {
     Dl_info info;
     if (dladdr(caller, &info) == 0) {
-        gi_dump("  %p\n\n", caller);
+        gi_dump("  %p\n", caller);
         return;
     }
     const char *file = strrchr(info.dli_fname, '/');
     file = file != NULL ? file + 1 : info.dli_fname;
     if (info.dli_sname != NULL) {
-        gi_dump("  %p in %s+0x%zx, %s\n\n", caller, info.dli_sname,
+        gi_dump("  %p in %s+0x%zx, %s\n", caller, info.dli_sname,
                 (size_t)((const char *)caller - (const char *)info.dli_saddr), file);
     } else {
-        gi_dump("  %p in %s+0x%zx\n\n", caller, file, (size_t)((const char *)caller - (const char *)info.dli_fbase));
+        gi_dump("  %p in %s+0x%zx\n", caller, file, (size_t)((const char *)caller - (const char *)info.dli_fbase));
     }
+}
+
+static void dump_frame(gi_frame frame) {
+    const gi_frame_record *record = gi_frame_record_of(frame);
+    if (record == NULL) {
+        dump_address((const void *)(uintptr_t)frame);
+    } else {
+        const char *in = record->function[0] != '\0' ? ", in " : "";
+        gi_dump("  File \"%s\", line %d%s%s\n", record->file, record->line, in, record->function);
+    }
+}
+
+/* The whole traceback while the block is traced, else the caller, if that is known. */
+static void dump_stack(const char *what, const void *caller, const gi_site *site) {
+    if (caller == NULL && site == NULL) {
+        return;
+    }
+    gi_dump("Memory block %s at (most recent call first):\n", what);
+    for (uint64_t i = 0; site != NULL && i < site->count; i++) {
+        dump_frame(site->frames[i]);
+    }
+    if (site == NULL) {
+        dump_address(caller);
+    }
+    gi_dump("\n");
+}
+
+static void dump_allocation(const gi_debug_block *block) {
+    dump_stack("allocated", block->allocated, gi_trace_site_of(block->p));
 }
 
 /* A live block; its pads and data are read. */
@@ -83,13 +110,13 @@ static void dump_live(const gi_debug_block *block) {
         dump_data(p, block->size);
     }
     gi_dump("\n");
-    dump_caller("allocated", block->allocated);
+    dump_allocation(block);
 }
 
 static void dump_freed(const gi_debug_block *block) {
     gi_dump("Debug memory block at address p=%p: API '%c'\n\n", (const void *)block->p, block->api);
-    dump_caller("allocated", block->allocated);
-    dump_caller("freed", block->freed);
+    dump_allocation(block);
+    dump_stack("freed", block->freed, NULL);
 }
 
 /* --- messages --------------------------------------------------------------------------------- */

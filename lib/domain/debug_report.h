@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * debug_report.h [L5] - how debug hooks die: CPython's dump of a block, its messages, and ours.
- *   Owner   none: no state.  Locks none, no memory.
+ *   Owner   none: no state.  No memory.  Locks: while blocks are traced, one of tracing's ledger.
  */
 #ifndef GI_DEBUG_REPORT_H
 #define GI_DEBUG_REPORT_H

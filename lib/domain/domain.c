@@ -273,9 +273,14 @@ void gi_domain_free(PyMemAllocatorDomain domain, void *block, const void *caller
 
 /* --- get and set ------------------------------------------------------------------------------ */
 
+static bool is_installed(PyMemAllocatorDomain domain) { return gi_domain_watched(domain) != &defaults->tables[domain]; }
+
 bool gi_domain_is_replaced(PyMemAllocatorDomain domain) {
-    bool of_system = domain != PYMEM_DOMAIN_RAW && defaults == &gi_domain_malloc_defaults;
-    return gi_domain_watched(domain) != &defaults->tables[domain] || of_system;
+    return is_installed(domain) || (domain != PYMEM_DOMAIN_RAW && gi_domain_is_of_system(domain));
+}
+
+bool gi_domain_is_of_system(PyMemAllocatorDomain domain) {
+    return !is_installed(domain) && (domain == PYMEM_DOMAIN_RAW || defaults == &gi_domain_malloc_defaults);
 }
 
 bool gi_domain_is_fast(void) { return defaults->fast; }

@@ -42,6 +42,9 @@ extern __thread const void *gi_domain_caller GI_INTERNAL __attribute__((tls_mode
 
 /* Whether another allocator than one of gilloc's own heap (of raw: the system's) serves the domain, watchers aside. */
 bool gi_domain_is_replaced(PyMemAllocatorDomain domain);
+/* Whether the system's allocator serves the domain: raw where nothing is installed, the others with PYTHONMALLOC=malloc
+   too; watchers aside. */
+bool gi_domain_is_of_system(PyMemAllocatorDomain domain);
 /* Whether gilloc's own heap (of raw: the system) serves calls at once: nothing is installed, nobody watches. */
 bool gi_domain_is_default(PyMemAllocatorDomain domain);
 

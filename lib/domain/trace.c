@@ -66,6 +66,11 @@ static pthread_key_t key;              /* constant once tracing has been on */
 static bool key_made;                  /* guarded by gi_trace_mutex */
 static __thread trace_thread *mine __attribute__((tls_model("initial-exec")));
 static __thread unsigned depth __attribute__((tls_model("initial-exec")));
+/* The last word that the thread has taken, for who finds something wrong as the block is freed. */
+static __thread struct {
+    uintptr_t address;
+    uint64_t word;
+} taken __attribute__((tls_model("initial-exec")));
 
 static uint32_t session_of(uint64_t state) { return (uint32_t)state; }
 
@@ -231,8 +236,13 @@ static bool is_in_ledger(unsigned domain, uintptr_t address) {
 }
 
 static inline uint64_t take(unsigned domain, uintptr_t address) {
-    return gi_likely(is_in_ledger(domain, address)) ? gi_ledger_take(&ledger, (const void *)address)
-                                                    : gi_foreign_take(domain, address);
+    if (gi_unlikely(!is_in_ledger(domain, address))) {
+        return gi_foreign_take(domain, address);
+    }
+    uint64_t word = gi_ledger_take(&ledger, (const void *)address);
+    taken.address = address;
+    taken.word = word;
+    return word;
 }
 
 /* *before: that of a block whose free was not seen. */
@@ -384,6 +394,16 @@ int gi_trace_untrack(unsigned domain, uintptr_t address) {
     }
     forget(domain, address, state);
     return 0;
+}
+
+const gi_site *gi_trace_site_of(const void *block) {
+    uint64_t state = current_state();
+    if (session_of(state) == 0) {
+        return NULL;
+    }
+    uint64_t word = gi_ledger_get(&ledger, block);
+    word = word == 0 && taken.address == (uintptr_t)block ? taken.word : word;
+    return word_is_of(word, state) ? gi_site_of(word_site(word)) : NULL;
 }
 
 /* --- start, stop ------------------------------------------------------------------------------ */

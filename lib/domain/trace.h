@@ -53,6 +53,9 @@ int gi_trace_untrack(unsigned domain, uintptr_t address);
 /* Calls `visit` for each live block, with its site's number; false if tracing is off.  `visit` must not trace. */
 bool gi_trace_each(void (*visit)(uint32_t site, size_t size, void *arg), void *arg);
 
+/* The site of a live block, or of the one that this thread is freeing or resizing, or did last; NULL: not traced. */
+const struct gi_site *gi_trace_site_of(const void *block);
+
 /* Around fork(): the first of each takes what ranks below domains, the second the rest. */
 void gi_trace_before_fork(void);
 void gi_trace_after_fork(void);

@@ -15,6 +15,7 @@
 #include "tests/support/case.h"
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
+#include "tests/support/mailbox.h"
 #include "tests/support/sanitizer.h"
 #include "tests/support/spy.h"
 #include "tests/support/threads.h"
@@ -55,7 +56,7 @@ static const pair *pair_of(PyMemAllocatorDomain domain, size_t size) {
 static bool is_plain(void) { return PLAIN_BUILD && !is_hardened() && getenv("PYTHONMALLOC") == NULL; }
 
 /* Whether the inlined code may serve the domain. */
-static bool is_open(PyMemAllocatorDomain domain) { return gilloc_inline_gate_1[domain - PYMEM_DOMAIN_MEM] != 0; }
+static bool is_open(PyMemAllocatorDomain domain) { return gilloc_inline_gate_2[domain - PYMEM_DOMAIN_MEM] != 0; }
 
 /* Allocates by the pair, or by the public function. */
 static void *block_of(const pair *of, bool inlined) {
@@ -215,6 +216,87 @@ static void pages_are_forgotten_when_their_pool_goes(void) {
     PyGILState_Release(was);
 }
 
+/* What is freed page by page is not counted block by block, and yet a thread holds back no more than it may: C1. */
+static void what_a_thread_holds_back_is_bounded(void) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t i = 0; i < LENGTH(pairs); i++) {
+        for (unsigned round = 0; round < 3; round++) {
+            for (size_t j = 0; j < BLOCKS; j++) {
+                blocks[j] = block_of(&pairs[i], round != 1);
+            }
+            for (size_t j = 0; j < BLOCKS; j++) {
+                free_by(&pairs[i], blocks[j], round == 2 && j % 3 == 0);
+                if (j % 200 == 0) {
+                    EXPECT_EQ(gilloc_check(), 0);
+                }
+            }
+            EXPECT_EQ(gilloc_check(), 0);
+        }
+    }
+    PyGILState_Release(was);
+}
+
+/* A thread that knows a page, and has no block of it; it goes while the thread is detached. */
+static struct mailbox is_known, may_end;
+
+static void *know_a_page(void *arg) {
+    enum { ALLOCATED = 1000 };
+    const pair *of = arg;
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t i = 0; i < ALLOCATED; i++) {
+        blocks[i] = of->malloc();
+    }
+    void *known = blocks[ALLOCATED / 2];
+    of->free(known);
+    blocks[ALLOCATED / 2] = NULL;
+    size_t count = ALLOCATED;
+    do { /* until it comes back */
+        blocks[count] = of->malloc();
+    } while (blocks[count++] != known && count < LENGTH(blocks));
+    mailbox_put(&is_known, &count);
+    mailbox_take(&may_end); /* detached */
+    of->free(of->malloc());
+    PyGILState_Release(was);
+    return NULL;
+}
+
+static void *free_of_size_512(void *arg) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t i = 0; i < *(const size_t *)arg; i++) {
+        PyObject_Free(blocks[i]);
+    }
+    PyGILState_Release(was); /* the thread's lists go back to their pools, and these to the arenas */
+    return NULL;
+}
+
+static void all_threads_forget_a_page(void) {
+    mailbox_init(&is_known, 1);
+    mailbox_init(&may_end, 1);
+    pthread_t thread = thread_start(know_a_page, (void *)pair_of(PYMEM_DOMAIN_OBJ, 512));
+    PyGILState_STATE was = PyGILState_Ensure();
+    size_t *count = mailbox_take(&is_known);
+    PyThreadState *state = PyEval_SaveThread();
+    thread_join(thread_start(free_of_size_512, count));
+    PyEval_RestoreThread(state);
+    EXPECT_EQ(gilloc_check(), 0); /* H4 */
+    const pair *of = pair_of(PYMEM_DOMAIN_OBJ, 100);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = block_of(of, true);
+    }
+    EXPECT_EQ(gilloc_check(), 0);
+    mailbox_put(&may_end, &may_end);
+    state = PyEval_SaveThread();
+    thread_join(thread);
+    PyEval_RestoreThread(state);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        free_by(of, blocks[i], 0);
+    }
+    EXPECT_EQ(gilloc_check(), 0);
+    PyGILState_Release(was);
+    mailbox_fini(&is_known);
+    mailbox_fini(&may_end);
+}
+
 static void modes_change_under_known_pages(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     const pair *of = pair_of(PYMEM_DOMAIN_OBJ, 40);
@@ -292,9 +374,9 @@ static void write_pair(unsigned char *memory, unsigned domain, size_t size) {
     size_t from = bins + (size + 15) / 16 * GILLOC_INLINE_BIN, back = bins + (number + 1) * GILLOC_INLINE_BIN;
     char *thread_pointer;
     __asm__("movq %%fs:0, %0" : "=r"(thread_pointer));
-    const void *gate = &gilloc_inline_gate_1[domain];
+    const void *gate = &gilloc_inline_gate_2[domain];
     EMIT(&to, "\x64\x48\x8b\x04\x25"); /* mov %fs:cache, %rax */
-    emit_32(&to, (char *)&gilloc_inline_cache_1 - thread_pointer);
+    emit_32(&to, (char *)&gilloc_inline_cache_2 - thread_pointer);
     EMIT(&to, "\x48\xb9"); /* mov $gate, %rcx */
     emit(&to, (const char *)&gate, sizeof(gate));
     EMIT(&to, "\x48\x8b\x90"); /* mov alloc(%rax), %rdx */
@@ -304,15 +386,9 @@ static void write_pair(unsigned char *memory, unsigned domain, size_t size) {
     EMIT(&to, "\x48\x8b\x32" /* mov (%rdx), %rsi */ "\x48\x89\xb0" /* mov %rsi, alloc(%rax) */);
     emit_32(&to, (int64_t)from + GILLOC_INLINE_ALLOC);
     EMIT(&to, "\x48\x8b\x39" /* mov (%rcx), %rdi */ "\x48\x21\xd7" /* and %rdx, %rdi */);
-    EMIT(&to, "\x48\x8b\xb0"); /* mov pages(%rax), %rsi */
-    emit_32(&to, GILLOC_INLINE_PAGES);
-    EMIT(&to, "\x48\x3b\xbe"); /* cmp page(%rsi), %rdi */
-    emit_32(&to, (int64_t)(domain * GILLOC_INLINE_CLASSES + number) * 8);
+    EMIT(&to, "\x48\x3b\xb8"); /* cmp page(%rax), %rdi */
+    emit_32(&to, GILLOC_INLINE_PAGES + (int64_t)(domain * GILLOC_INLINE_CLASSES + number) * 8);
     emit_jump(&to, "\x0f\x85", NO_FREE);
-    EMIT(&to, "\x83\xa8"); /* subl $1, room(%rax) */
-    emit_32(&to, (int64_t)back + GILLOC_INLINE_ROOM);
-    EMIT(&to, "\x01");
-    emit_jump(&to, "\x0f\x88", NO_FREE);
     EMIT(&to, "\x48\x8b\xb0"); /* mov free(%rax), %rsi */
     emit_32(&to, (int64_t)back + GILLOC_INLINE_FREE);
     EMIT(&to, "\x48\x89\x32" /* mov %rsi, (%rdx) */ "\x48\x89\x90" /* mov %rdx, free(%rax) */);
@@ -370,6 +446,8 @@ int main(void) {
         IN_BOTH_MODES(hooks_see_each_call),
         IN_BOTH_MODES(other_threads_blocks_go_back_to_their_heap),
         IN_BOTH_MODES(pages_are_forgotten_when_their_pool_goes),
+        IN_BOTH_MODES(what_a_thread_holds_back_is_bounded),
+        IN_BOTH_MODES(all_threads_forget_a_page),
         IN_GIL_MODE(modes_change_under_known_pages),
         IN_BOTH_MODES(ended_threads_pages_are_not_theirs),
         IN_BOTH_MODES(machine_code_needs_the_published_numbers_alone),

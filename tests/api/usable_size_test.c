@@ -2,6 +2,7 @@
 /*
  * usable_size_test.c - gilloc_usable_size() and gilloc_free_sized(); every size has its say in size_test.c.
  */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,6 +145,31 @@ static void large_blocks_of_a_hooked_raw_domain(void) {
     PyGILState_Release(was);
 }
 
+/* Blocks of the system's have its sizes; one of a hook's, which the system may not know, has none. */
+static void the_system_says_its_sizes(void) {
+    EXPECT_EQ(unsetenv("GILLOC_HARDEN"), 0);
+    EXPECT_EQ(setenv("PYTHONMALLOC", "malloc", 1), 0);
+    PyGILState_STATE was = PyGILState_Ensure();
+    for (size_t d = 0; d < DOMAINS; d++) {
+        EXPECT_EQ(gilloc_usable_size(domains[d].id, NULL), 0);
+        for (size_t size = 0; size < 1200; size += 40) {
+            void *block = domains[d].malloc(size);
+            EXPECT(block != NULL);
+            EXPECT(gilloc_usable_size(domains[d].id, block) >= size);
+            EXPECT_EQ(gilloc_usable_size(domains[d].id, block), malloc_usable_size(block));
+            gilloc_free_sized(domains[d].id, block, size);
+        }
+        struct spy spy;
+        void *block = domains[d].malloc(40);
+        spy_install(&spy, domains[d].id);
+        EXPECT_EQ(gilloc_usable_size(domains[d].id, block), 0);
+        spy_remove(&spy);
+        EXPECT(gilloc_usable_size(domains[d].id, block) >= 40);
+        domains[d].free(block);
+    }
+    PyGILState_Release(was);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_BOTH_MODES(null_has_no_size),
@@ -153,6 +179,7 @@ int main(void) {
         IN_BOTH_MODES(free_sized_after_a_resize_in_place),
         IN_BOTH_MODES(hooks_see_a_plain_free),
         IN_BOTH_MODES(large_blocks_of_a_hooked_raw_domain),
+        IN_OPEN_MODE(the_system_says_its_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

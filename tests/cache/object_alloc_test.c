@@ -77,6 +77,9 @@ static void domains_open_and_close(void) {
         expect_fast_path_shut(kind, block);
         gi_object_open(kind, true, false);
         expect_open(&gi_limits[kind], true);
+        EXPECT(!gi_object_free_fast(kind, &gi_limits[kind], block)); /* the first one is looked at */
+        gi_object_free_slow(kind, block);
+        block = gi_object_malloc_slow(kind, 32);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], block));
     }
     EXPECT_EQ(gilloc_allocated_blocks(), 0);

@@ -34,7 +34,7 @@ KEPT = {
     "zeroed": (73.7, 73.7),
     "stays": (112, 112),
     "moves": (304, 304),
-    "inlined": (18.9, 18.9),
+    "inlined": (15.9, 15.9),
     "large": (65, 65),
     "safepoint": (17, 27),
     "nested": (31, 31),

@@ -87,6 +87,22 @@
     "  thread   X, detached\n"                                                \
     "  do       attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()\n"
 
+/* One byte too many in a block of 16 bytes. */
+#define OVERRUN_16(function, traceback)                                                                         \
+    BLOCK("m", "16")                                                                                            \
+    GOOD_FRONT BAD_BACK                                                                                         \
+        "        at tail+0: 0x78 *** OUCH\n"                                                                    \
+        "        at tail+1: 0xfd\n"                                                                             \
+        "        at tail+2: 0xfd\n"                                                                             \
+        "        at tail+3: 0xfd\n"                                                                             \
+        "        at tail+4: 0xfd\n"                                                                             \
+        "        at tail+5: 0xfd\n"                                                                             \
+        "        at tail+6: 0xfd\n"                                                                             \
+        "        at tail+7: 0xfd\n" DATA_16 "\nMemory block allocated at (most recent call first):\n" traceback \
+        "\n" TRAILING(function, "mem", "16")
+#define FRAMES "  File \"inner.py\", line 3, in inner\n  File \"outer.py\", line 70\n"
+#define NATIVE_FRAME "  X in debug_death_test+X\n"
+
 /* --- bodies ----------------------------------------------------------------------------------- */
 
 static const size_t small = 16, large = 1000;
@@ -116,6 +132,40 @@ static void overrun_by_one(const void *size) {
     p[SIZE(size)] = 'x';
     PyMem_Free(p);
 }
+/* The traceback of a runtime, and that of native code, while blocks are traced. */
+static int say_frames(void *ctx, gilloc_frame *out, int max) {
+    (void)ctx;
+    EXPECT(max >= 2);
+    out[0] = (gilloc_frame){"inner", "inner.py", 3, NULL};
+    out[1] = (gilloc_frame){"", "outer.py", 70, NULL};
+    return 2;
+}
+static void traced_overrun(const void *size) {
+    gilloc_trace_set_frames(say_frames, NULL);
+    EXPECT(gilloc_trace_start(2) == 0);
+    overrun_by_one(size);
+}
+static void traced_overrun_seen_by_realloc(const void *size) {
+    gilloc_trace_set_frames(say_frames, NULL);
+    EXPECT(gilloc_trace_start(2) == 0);
+    attach();
+    char *p = PyMem_Malloc(SIZE(size));
+    p[SIZE(size)] = 'x';
+    PyMem_Realloc(p, 50);
+}
+static void traced_in_native_code(const void *size) {
+    EXPECT(gilloc_trace_start(3) == 0);
+    overrun_by_one(size);
+}
+static void no_longer_traced(const void *size) {
+    EXPECT(gilloc_trace_start(3) == 0);
+    attach();
+    char *p = PyMem_Malloc(SIZE(size));
+    gilloc_trace_stop();
+    p[SIZE(size)] = 'x';
+    PyMem_Free(p);
+}
+
 static void overrun_seen_by_realloc(const void *unused) {
     (void)unused;
     attach();
@@ -327,6 +377,12 @@ static struct death_case cases[] = {
      LATE_DOUBLE_FREE("PyObject_Free", "o", "object")},
     {"realloc_of_freed", realloc_of_freed, NULL, GILLOC_MODE_GIL, 0, USE_AFTER_FREE("PyMem_Realloc", "m", "mem")},
     {"realloc_twice", realloc_twice, NULL, GILLOC_MODE_FREE, 0, USE_AFTER_FREE("PyMem_Realloc", "m", "mem")},
+    {"traced_overrun", traced_overrun, &small, GILLOC_MODE_GIL, 0, OVERRUN_16("PyMem_Free", FRAMES)},
+    {"traced_overrun_seen_by_realloc", traced_overrun_seen_by_realloc, &small, GILLOC_MODE_FREE, 0,
+     OVERRUN_16("PyMem_Realloc", FRAMES)},
+    {"traced_in_native_code", traced_in_native_code, &small, GILLOC_MODE_GIL, 0,
+     OVERRUN_16("PyMem_Free", NATIVE_FRAME NATIVE_FRAME NATIVE_FRAME)},
+    {"no_longer_traced", no_longer_traced, &small, GILLOC_MODE_GIL, 0, OVERRUN_16("PyMem_Free", NATIVE_FRAME)},
     {"write_after_free", write_after_free, NULL, GILLOC_MODE_GIL, 0,
      WRITE_AFTER_FREE("PyMem_Free", "m", "mem", "16", "0x01", "+3")},
     {"write_after_free_seen_by_purge", write_after_free_seen_by_purge, NULL, GILLOC_MODE_FREE, 0,

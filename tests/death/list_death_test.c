@@ -19,6 +19,13 @@
     "  block    X, of 64 bytes\n"                  \
     "  found    later, in a list of free blocks\n" \
     "  do       free each block once\n"
+#define IN_ITS_POOL(function)                                                \
+    "Fatal gilloc error: " function                                          \
+    ": double free\n"                                                        \
+    "  domain   mem\n"                                                       \
+    "  block    X, of 64 bytes\n"                                            \
+    "  found    in its pool, where it is since free memory was given back\n" \
+    "  do       free each block once\n"
 #define INSIDE(function, offset)                   \
     "Fatal gilloc error: " function                \
     ": invalid pointer\n"                          \
@@ -118,6 +125,48 @@ static void free_inside_another_threads(const void *offset) {
     end_thread();
 }
 
+/* --- where the next free is looked at ----------------------------------------------------------- */
+
+static void twice_with_a_purge_between(const void *unused) {
+    (void)unused;
+    PyGILState_Ensure();
+    void *other = PyMem_Malloc(SIZE), *block = PyMem_Malloc(SIZE);
+    PyMem_Free(block);
+    gilloc_purge(); /* the pool stays, for the sake of the other block */
+    PyMem_Free(block);
+    PyMem_Free(other);
+}
+
+#define HEADER 16
+static PyMemAllocatorEx without_header;
+static void *header_malloc(void *ctx, size_t size) {
+    char *block = without_header.malloc(ctx, size + HEADER);
+    return block == NULL ? NULL : block + HEADER;
+}
+static void *header_calloc(void *ctx, size_t count, size_t size) {
+    char *block = without_header.calloc(ctx, 1, count * size + HEADER);
+    return block == NULL ? NULL : block + HEADER;
+}
+static void *header_realloc(void *ctx, void *block, size_t size) {
+    char *moved = without_header.realloc(ctx, block == NULL ? NULL : (char *)block - HEADER, size + HEADER);
+    return moved == NULL ? NULL : moved + HEADER;
+}
+static void header_free(void *ctx, void *block) {
+    without_header.free(ctx, block == NULL ? NULL : (char *)block - HEADER);
+}
+
+static void free_after_a_hook(const void *unused) {
+    (void)unused;
+    PyGILState_Ensure();
+    PyMem_Free(PyMem_Malloc(SIZE));
+    PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &without_header);
+    PyMemAllocatorEx header = {without_header.ctx, header_malloc, header_calloc, header_realloc, header_free};
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &header);
+    void *block = PyMem_Malloc(SIZE - HEADER);
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &without_header);
+    PyMem_Free(block);
+}
+
 /* --- links that were overwritten -------------------------------------------------------------- */
 
 static void overwrite(const void *link) {
@@ -156,6 +205,8 @@ static struct death_case cases[] = {
     BOTH("gilloc_usable_size inside", usable_size_inside, &one, INSIDE_AT_ONCE("gilloc_usable_size", "1")),
     {"PyMem_Free inside another thread's (free)", free_inside_another_threads, &sixteen, GILLOC_MODE_FREE, 0,
      INSIDE_AT_ONCE("PyMem_Free", "16")},
+    BOTH("freed twice, a purge between", twice_with_a_purge_between, NULL, IN_ITS_POOL("PyMem_Free")),
+    BOTH("freed after a hook with a header has gone", free_after_a_hook, NULL, INSIDE_AT_ONCE("PyMem_Free", "16")),
     BOTH("a link overwritten", write_to_a_free_block, &unmapped, CORRUPTED("PyMem_Malloc", "not mapped")),
     BOTH("a link overwritten, the thread ends", write_to_a_free_block_and_end, &unmapped,
          CORRUPTED("PyThreadState_Clear", "not mapped")),

@@ -10,6 +10,7 @@
 #include "lib/domain/trace_sample.h"
 
 #include <gilloc/gilloc.h>
+#include <gilloc/inline.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,6 +190,32 @@ static void flushes_have_no_bias(void) {
         }
     }
     expect_near("flushed", (double)site_of("flushed").blocks_ever, 2 * ROUNDS, deviation(2 * ROUNDS, 208, MEAN));
+    PyGILState_Release(state);
+}
+
+/* Lists that inlined code has filled without counting are counted as they are handed out again. */
+static void inlined_code_has_no_bias(void) {
+    enum { TURNS = 400000 };
+    gilloc_trace_set_frames(say_group, NULL);
+    PyGILState_STATE state = PyGILState_Ensure();
+    gi_sample_seed(17);
+    EXPECT(gilloc_sample_start(MEAN) == 0);
+    group = "inlined";
+    for (int i = 0; i < TURNS; i++) {
+        gilloc_inline_mem_free(gilloc_inline_mem_malloc(64), 64);
+    }
+    expect_near("inlined", (double)site_of("inlined").blocks_ever, TURNS, deviation(TURNS, 64, MEAN));
+    group = "called";
+    for (int i = 0; i < TURNS; i++) {
+        gilloc_inline_mem_free(PyMem_Malloc(64), 64);
+    }
+    expect_near("called", (double)site_of("called").blocks_ever, TURNS, deviation(TURNS, 64, MEAN));
+    group = "zero";
+    for (int i = 0; i < TURNS; i++) {
+        gilloc_inline_mem_free(gilloc_inline_mem_malloc(0), 0);
+    }
+    expect_near("zero", (double)site_of("zero").blocks_ever, TURNS, deviation(TURNS, 16, MEAN));
+    EXPECT(gilloc_check() == 0);
     PyGILState_Release(state);
 }
 
@@ -373,6 +400,7 @@ int main(void) {
         IN_CHILD(estimates_have_no_bias_in_free_mode),
         IN_CHILD(turns_have_no_bias),
         IN_CHILD(flushes_have_no_bias),
+        IN_CHILD(inlined_code_has_no_bias),
         IN_CHILD(remote_lists_have_no_bias),
         IN_CHILD(a_walk_finds_samples),
         IN_CHILD(samples_are_resized_as_other_blocks),

@@ -563,11 +563,28 @@ SEEDS = [
          "        gi_this.stopped_to_fork = false;",
          "api:fork_test"),
 
+    # --- frees that are looked at ---
+    step("heap: what a purge has given back may be freed again", "lib/cache/thread_cache.c",
+         "            cache->watched[kind] |= 1u << size_class;\n", "",
+         "death:list_death_test"),
+    step("domain: the first free after a hook is not looked at", OBJECT,
+         "        gi_cache_look_at_frees(gi_current_cache, kind);\n", "", "death:list_death_test"),
+
     # --- inlined code ---
     step("inline: a pool's page stays known as it is released", HEAP,
          "    forget_page(heap, pool);\n", "", "api:inline_test death:inline_death_test"),
     step("inline: a pool's page stays known to the heap that hands it over", HEAP,
          "    forget_page(from, pool);\n", "", "api:inline_test"),
+    step("inline: a pool's page stays known to other threads", HEAP,
+         "one != NULL; one = one->next) {\n            forget_page_of(",
+         "one != NULL; one = NULL) {\n            forget_page_of(",
+         "api:inline_test"),
+    step("inline: what is freed to a page is never counted", OBJECT,
+         "bin->room -= are_all ? count :", "bin->room -= are_all ? 0 :",
+         "api:inline_test"),
+    step("inline: lists that nobody has counted are sampled by their counts", "lib/cache/object_alloc.h",
+         "bin->due != 0 || !is_counted) {", "bin->due != 0 || (!is_counted && false)) {",
+         "domain:trace_sample_test"),
     step("inline: the gate stays open as the domain is closed", OBJECT,
          "    set_gate(kind, 0);\n", "", "api:inline_test"),
     step("inline: the class of another heap's block is not compared", OBJECT,

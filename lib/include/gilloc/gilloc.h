@@ -157,8 +157,9 @@ GILLOC_API void gilloc_free(PyMemAllocatorDomain domain, void *block);
 /* --- memory --------------------------------------------------------------------- */
 
 /* Bytes that may be used in `block` of `domain`, at least those requested; 0 for
-   NULL.  Mem and object: the caller must be attached.  If the domain's allocator
-   has been replaced, or that of the raw domain for a large block, gilloc cannot know: 0. */
+   NULL.  Mem and object: the caller must be attached.  With PYTHONMALLOC=malloc, what
+   the system says of its block.  If the domain's allocator has been replaced, or that
+   of the raw domain for a large block, gilloc cannot know: 0. */
 GILLOC_API size_t gilloc_usable_size(PyMemAllocatorDomain domain, const void *block);
 
 /* Frees `block` of `domain`, which was requested, or resized last, with `size`

@@ -25,33 +25,31 @@
 extern "C" {
 #endif
 
-#define GILLOC_INLINE_VERSION 1
+#define GILLOC_INLINE_VERSION 2
 
-/* For machine code.  With `cache` what gilloc_inline_cache_1 of the thread points to
-   and `gate` the element of gilloc_inline_gate_1 of the domain (0 mem, 1 object):
+/* For machine code.  With `cache` what gilloc_inline_cache_2 of the thread points to
+   and `gate` the element of gilloc_inline_gate_2 of the domain (0 mem, 1 object):
      allocate   bin = cache + GILLOC_INLINE_MEM (or _OBJECT)
                       + (size + 15) / 16 * GILLOC_INLINE_BIN;
                 block = *(bin + GILLOC_INLINE_ALLOC); call PyObject_Malloc(size) if
                 (block & gate) is 0; *(bin + GILLOC_INLINE_ALLOC) = *block
      free       class = size is 0: 0, else (size - 1) / 16; bin as above, for
-                (class + 1) * 16 bytes; page = 8 bytes at *(cache +
-                GILLOC_INLINE_PAGES) + (domain * GILLOC_INLINE_CLASSES + class) * 8;
-                call gilloc_inline_free_else() if (block & gate) is not page, or if
-                the 32 bits at bin + GILLOC_INLINE_ROOM, less 1, which is stored, are
-                below 0; *block = *(bin + GILLOC_INLINE_FREE);
+                (class + 1) * 16 bytes; page = cache + GILLOC_INLINE_PAGES
+                + (domain * GILLOC_INLINE_CLASSES + class) * 8;
+                call gilloc_inline_free_else() if (block & gate) is not *page;
+                *block = *(bin + GILLOC_INLINE_FREE);
                 *(bin + GILLOC_INLINE_FREE) = block
-   All others are 8 bytes wide.  Nothing of this is kept over a call that may detach or
+   All are 8 bytes wide.  Nothing of this is kept over a call that may detach or
    pass a safepoint, but the addresses of the two variables. */
 typedef enum {
     GILLOC_INLINE_LARGEST = 512, /* bytes: the largest size */
     GILLOC_INLINE_CLASSES = 32,
-    GILLOC_INLINE_PAGES = 136, /* in the cache: the address of the pages */
-    GILLOC_INLINE_MEM = 192,   /* in the cache: the bins of each domain */
+    GILLOC_INLINE_MEM = 192, /* in the cache: the bins of each domain */
     GILLOC_INLINE_OBJECT = 1248,
-    GILLOC_INLINE_BIN = 32,  /* bytes from one bin to the next */
-    GILLOC_INLINE_ALLOC = 0, /* in a bin: the first block to be allocated */
-    GILLOC_INLINE_FREE = 8,  /* in a bin: the last block that was freed */
-    GILLOC_INLINE_ROOM = 16  /* in a bin: how many more may be freed, 32 bits, signed */
+    GILLOC_INLINE_PAGES = 14976, /* in the cache: the pages */
+    GILLOC_INLINE_BIN = 32,      /* bytes from one bin to the next */
+    GILLOC_INLINE_ALLOC = 0,     /* in a bin: the first block to be allocated */
+    GILLOC_INLINE_FREE = 8       /* in a bin: the last block that was freed */
 } gilloc_inline_layout;
 
 /* Frees `block` of mem or object as gilloc_free_sized() does, and sees to it that the
@@ -62,9 +60,9 @@ GILLOC_API void gilloc_inline_free_else(PyMemAllocatorDomain domain, void *block
 struct gilloc_inline_cache;
 /* What the attached thread has; something without blocks or pages in a detached one.
    Its place is the same distance from every thread's thread pointer. */
-extern GILLOC_API __thread struct gilloc_inline_cache *gilloc_inline_cache_1 __attribute__((tls_model("initial-exec")));
+extern GILLOC_API __thread struct gilloc_inline_cache *gilloc_inline_cache_2 __attribute__((tls_model("initial-exec")));
 /* Of mem and object: a mask, or 0 while the inlined code may not serve the domain. */
-extern GILLOC_API uintptr_t gilloc_inline_gate_1[2];
+extern GILLOC_API uintptr_t gilloc_inline_gate_2[2];
 #endif
 
 #if defined(__x86_64__) && defined(__LP64__) && defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(GILLOC_NO_INLINE)
@@ -80,12 +78,11 @@ struct gilloc_inline_block {
 };
 struct gilloc_inline_bin {
     struct gilloc_inline_block *alloc, *free;
-    int32_t room;
 };
 
 /* The bin at an offset of the cache. */
 static inline __attribute__((always_inline)) struct gilloc_inline_bin *gilloc_inline_bin_at(size_t offset) {
-    return (struct gilloc_inline_bin *)(void *)((char *)gilloc_inline_cache_1 + offset);
+    return (struct gilloc_inline_bin *)(void *)((char *)gilloc_inline_cache_2 + offset);
 }
 
 /* A block of the domain (0 mem, 1 object), whose bins are at that offset; NULL: call. */
@@ -94,7 +91,7 @@ static inline __attribute__((always_inline)) void *gilloc_inline_pop(unsigned do
     struct gilloc_inline_block *block = bin->alloc;
     int none;
     /* One instruction for two questions: is there a block, and may it be had. */
-    __asm__ volatile("testq %2, %1" : "=@ccz"(none) : "m"(gilloc_inline_gate_1[domain]), "r"(block));
+    __asm__ volatile("testq %2, %1" : "=@ccz"(none) : "m"(gilloc_inline_gate_2[domain]), "r"(block));
     if (__builtin_expect(none, 0)) {
         return NULL;
     }
@@ -107,15 +104,12 @@ static inline __attribute__((always_inline)) int gilloc_inline_push(unsigned dom
                                                                     size_t size) {
     size_t number = size == 0 ? 0 : (size - 1) / 16;
     const uintptr_t *pages =
-        *(const uintptr_t *const *)(const void *)((const char *)gilloc_inline_cache_1 + GILLOC_INLINE_PAGES);
-    uintptr_t page = (uintptr_t)block & *(const volatile uintptr_t *)&gilloc_inline_gate_1[domain];
+        (const uintptr_t *)(const void *)((const char *)gilloc_inline_cache_2 + GILLOC_INLINE_PAGES);
+    uintptr_t page = (uintptr_t)block & *(const volatile uintptr_t *)&gilloc_inline_gate_2[domain];
     if (__builtin_expect(page != pages[domain * GILLOC_INLINE_CLASSES + number], 0)) {
         return 0;
     }
     struct gilloc_inline_bin *bin = gilloc_inline_bin_at(bins + (number + 1) * GILLOC_INLINE_BIN);
-    if (__builtin_expect(--bin->room < 0, 0)) {
-        return 0; /* the call makes room, and counts anew */
-    }
     struct gilloc_inline_block *freed = (struct gilloc_inline_block *)block;
     freed->next = bin->free;
     bin->free = freed;
