@@ -39,7 +39,7 @@ static uint64_t random_word(void) {
 
 void gi_hardened_use(void) {
     gi_hardened.on = true;
-    gi_hardened.secret = random_word();
+    gi_hardened.secret = random_word() | 1;
     gi_link_key = (uintptr_t)random_word();
     gi_link_key = gi_link_key != 0 ? gi_link_key : 1;
     gi_hardened.key = gi_link_key;
@@ -51,7 +51,7 @@ void gi_hardened_use(void) {
 void gi_hardened_ready(void) {
     const gi_reservation *reservation = gi_os_reservation();
     gi_hardened.base = (uintptr_t)reservation->base;
-    gi_hardened.span = reservation->pages * GI_POOL_SIZE;
+    gi_hardened.granules = reservation->pages * (GI_POOL_SIZE / GI_ALIGNMENT);
     gi_hardened.marks = (gi_mark *)(void *)reservation->marks;
 }
 

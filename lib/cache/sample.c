@@ -15,6 +15,7 @@
 gi_atomic(uint64_t) gi_sample_state __attribute__((aligned(GI_CACHE_LINE)));
 gi_atomic(bool) gi_sample_of_lists;
 gi_atomic(uint8_t) gi_sample_filter[1u << GI_SAMPLE_FILTER_BITS];
+gi_atomic(uint64_t) gi_sample_grain = GI_SAMPLE_GRAIN;
 __thread gi_sample_thread gi_sampling;
 static gi_atomic(uint64_t) seed;    /* relaxed: any number does */
 static gi_atomic(uint64_t) threads; /* relaxed: a number for each */
@@ -54,6 +55,10 @@ void gi_sample_draw(gi_sample_thread *thread, uint64_t state) {
         thread->small = 0;
     }
     thread->seen = state;
+    if ((state & GI_SAMPLE_MEAN_MASK) == 0) {
+        thread->left = (int64_t)LEFT_MAX;
+        return;
+    }
     /* In (0, 1], so that its logarithm is a number. */
     double chance = (double)((next_random(&thread->random) >> 11) + 1) * 0x1p-53;
     double left = -log(chance) * (double)(state & GI_SAMPLE_MEAN_MASK);
@@ -68,8 +73,8 @@ double gi_sample_weight(uint64_t state, size_t size) {
 
 static uint16_t mark_of(uint64_t state) { return (uint16_t)(state >> GI_SAMPLE_SESSION_SHIFT); }
 
-bool gi_sample_is_due(gi_bin *bin) {
-    bool due = bin->due != 0 && bin->due == mark_of(gi_load_relaxed(&gi_sample_state)); /* relaxed: as declared */
+bool gi_sample_is_due_slow(gi_bin *bin) {
+    bool due = gi_sample_is_on() && bin->due == mark_of(gi_load_relaxed(&gi_sample_state)); /* relaxed: as declared */
     bin->due = 0;
     return due;
 }
@@ -107,7 +112,7 @@ bool gi_sample_list_slow(gi_bin *bin, gi_bin *rest_to, unsigned kind, unsigned s
     gi_sample_thread *thread = &gi_sampling;
     uint64_t state = gi_load_relaxed(&gi_sample_state); /* relaxed: as declared */
     uint64_t size = gi_class_size(size_class);
-    if ((state & GI_SAMPLE_MEAN_MASK) == 0) {
+    if (thread->inside != 0) {
         return true;
     }
     if (thread->seen != state) {

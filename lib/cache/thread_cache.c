@@ -604,7 +604,7 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     uint32_t length = bin->cap;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
-    if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_counts_lists())) {
+    if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_is_on())) {
         gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
         bin->alloc = blocks;
         bin->length = length;

@@ -279,7 +279,7 @@ static void the_check_finds_p3(void) {
         gi_link *const wrong[] = {
             (gi_link *)((char *)last + 8), /* inside a block */
             (gi_link *)((char *)last - 1),
-            (gi_link *)(memory + GI_POOL_SIZE), /* in the next pool */
+            (gi_link *)(memory + GI_POOL_SIZE),            /* in the next pool */
             (gi_link *)((uintptr_t)memory - GI_POOL_SIZE), /* in the one before */
             &elsewhere,
             (gi_link *)(uintptr_t)0x4141414141414140, /* a use after free wrote text */
