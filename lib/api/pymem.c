@@ -18,9 +18,9 @@
 
 /* --- who called ------------------------------------------------------------------------------- */
 
-/* A public function is its fast path, and ends with a call for all else, so that it needs no frame of its own; that call
-   may end with another.  Where calls at the end are jumps they all find the caller of the public function as their own
-   return address; else it is passed on. */
+/* A public function is its fast path, and ends with a call for all else, so that it needs no frame of its own; that
+   call may end with another.  Where calls at the end are jumps they all find the caller of the public function as their
+   own return address; else it is passed on. */
 #ifdef GI_TAIL_CALLS
 #define CALLER_PARAMETER
 #define CALLER_ARGUMENT
@@ -107,11 +107,11 @@ void PyMem_RawFree(void *block) {
  *                        counted, or what the domain has        _large
  *   free             of the thread's heap, and there is room    fast path
  *                      of another heap, or what the domain has  _other
- *                      not in the reservation                   _unlisted   straight, hardened, counted, or else
+ *                      not in the reservation                   _unlisted   hardened, straight, counted, or else
  *   realloc          gi_object_realloc_fast(), or what the domain has
  *
- * A domain that is hardened or closed has limits of 0, so all of its calls come to _unlisted.  Each domain has functions
- * of its own for these (FUNCTIONS_OF, below), so that there are no more arguments to pass on. */
+ * A domain that is hardened or closed has limits of 0, so all of its calls come to _unlisted.  Each domain has its own
+ * functions for these (FUNCTIONS_OF, below), so that there are no more arguments to pass on. */
 
 typedef void *malloc_function(size_t size CALLER_PARAMETER);
 typedef void *calloc_function(size_t count, size_t size CALLER_PARAMETER);
@@ -215,7 +215,7 @@ static INLINE void free_large(unsigned kind, PyMemAllocatorDomain domain, void *
 
 static INLINE void *malloc_hardened(unsigned kind, size_t size) {
     void *block = gi_hardened_malloc_fast(kind, size);
-    return gi_likely(block != NULL) ? block : gi_hardened_malloc(kind, size);
+    return gi_likely(block != NULL) ? block : gi_object_malloc_hardened(kind, size);
 }
 
 static INLINE void *calloc_hardened(unsigned kind, size_t bytes) {
@@ -254,14 +254,12 @@ static INLINE void *calloc_unlisted(unsigned kind, size_t count, size_t size, ca
 static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, void *block,
                                  free_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
-    if (gi_large_is_straight(limits, 0)) {
-        if (gi_unlikely(!gi_large_free(block))) {
-            gi_domain_free(domain, block, CALLER);
-        }
-    } else if (gi_below_relaxed(0, &limits->hardened)) {
+    if (gi_below_relaxed(0, &limits->hardened) && gi_likely(gi_hardened_is_ours(block))) {
         free_hardened(kind, block);
-    } else {
+    } else if (!gi_large_is_straight(limits, 0)) {
         large(block CALLER_ARGUMENT_AGAIN);
+    } else if (gi_unlikely(!gi_large_free(block))) {
+        gi_domain_free(domain, block, CALLER);
     }
 }
 

@@ -88,17 +88,19 @@ static inline bool gi_hardened_is_whole(unsigned kind, const void *block, size_t
            gi_hardened_load((const char *)block + size - sizeof(uint64_t)) == gi_hardened_word(block);
 }
 
-/* Writes the words of a free block, and the last one for ever; its link is left alone. */
-static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
+/* Writes the words of a free block, and the last one for ever; its link, which is at that offset, is left alone. */
+static inline void gi_hardened_fill_by(void *block, size_t size, size_t offset, uint64_t word) {
     gi_assert(block != NULL);
+    char *behind_link = (char *)block + offset + sizeof(gi_link), *end = (char *)block + size;
+    gi_hardened_store(end - 8, word);
+    if (behind_link + 16 <= end) {
+        gi_hardened_store(behind_link, word);
+        gi_hardened_store(end - 16, word);
+    }
+}
+static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
     if (gi_hardened_has_word(kind)) {
-        uint64_t word = gi_hardened_word(block);
-        char *behind_link = (char *)block + gi_hardened_offset(kind) + sizeof(gi_link), *end = (char *)block + size;
-        gi_hardened_store(end - 8, word);
-        if (behind_link + 16 <= end) {
-            gi_hardened_store(behind_link, word);
-            gi_hardened_store(end - 16, word);
-        }
+        gi_hardened_fill_by(block, size, gi_hardened_offset(kind), gi_hardened_word(block));
     }
 }
 

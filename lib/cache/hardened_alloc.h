@@ -10,7 +10,7 @@
 #define GI_HARDENED_ALLOC_H
 
 #include "lib/arena/hardened.h"
-#include "lib/cache/object_alloc.h"
+#include "lib/cache/thread_cache.h"
 
 #define GI_HARDENED_TAIL sizeof(uint64_t)
 /* The largest small request. */
@@ -47,6 +47,9 @@ static inline __attribute__((always_inline)) void *gi_hardened_malloc_fast(unsig
     return link;
 }
 
+/* Whether it is in the reservation, where a block could be. */
+static inline bool gi_hardened_is_ours(const void *block) { return gi_hardened_granule(block) < gi_hardened.granules; }
+
 /* Whether the block has been freed. */
 static inline __attribute__((always_inline)) bool gi_hardened_free_fast(unsigned kind, void *block) {
     const gi_hardened_mode *mode = &gi_hardened;
@@ -78,11 +81,5 @@ static inline __attribute__((always_inline)) bool gi_hardened_free_fast(unsigned
     bin->free = link;
     return true;
 }
-
-/* The whole calls, for any kind.  A NULL of these is that of memory being out. */
-void *gi_hardened_malloc(unsigned kind, size_t size);
-void gi_hardened_free_any(unsigned kind, void *block);
-/* For mem and object, a small request: NULL for the slow path. */
-void *gi_hardened_realloc_fast(unsigned kind, void *block, size_t size);
 
 #endif /* GI_HARDENED_ALLOC_H */

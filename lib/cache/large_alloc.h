@@ -5,14 +5,15 @@
  *   They are the system's allocator's.  They go there *straight* while nothing stands before it, and *counted* while
  *   nothing but the sampler does, which wants to know of those that are samples (sample.h).  The limits of their domain
  *   say which, if any.  NULL or false are for the slow path, the system's refusal too.
- *   Owner   the limits: object_alloc.h.  Locks none.
- *   Orders  none: object_alloc.h, sample.h.
+ *   Owner   the attached thread.  Locks none.
+ *   Orders  none: fast_limits.h, sample.h.
  */
 #ifndef GI_LARGE_ALLOC_H
 #define GI_LARGE_ALLOC_H
 
-#include "lib/cache/object_alloc.h"
+#include "lib/cache/fast_limits.h"
 #include "lib/cache/sample.h"
+#include "lib/cache/thread_cache.h"
 #include "lib/os/raw_alloc.h"
 
 /* --- which ------------------------------------------------------------------------------------ */

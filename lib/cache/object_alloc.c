@@ -23,11 +23,6 @@
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
-gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
-gi_fast_limits gi_open_limits __attribute__((aligned(GI_CACHE_LINE)));
-gi_fast_limits gi_raw_limits __attribute__((aligned(GI_CACHE_LINE)));
-uintptr_t gilloc_inline_gate_1[GI_KIND_OBJECT + 1];
-
 const gi_call_names gi_calls[GI_KINDS] = {
     [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", 'm'},
     [GI_KIND_OBJECT] = {"PyObject_Malloc", "PyObject_Calloc", "PyObject_Realloc", "PyObject_Free", 'o'},
@@ -35,45 +30,6 @@ const gi_call_names gi_calls[GI_KINDS] = {
 };
 
 #define NO_SIZE SIZE_MAX
-
-/* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
-#define LARGEST ((uint64_t)PTRDIFF_MAX + 1)
-
-static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, bool large, bool sampled) {
-    gi_store_relaxed(&limits->swaps, sampled ? 0 : sizes);              /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->pages, pages);                            /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->sizes, sizes);                            /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->large, large && !sampled ? LARGEST : 0);  /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->counted, large && sampled ? LARGEST : 0); /* relaxed: see object_alloc.h */
-}
-
-/* The inlined code's part of the limits: no block's address is without a bit of an open gate. */
-static void set_gate(unsigned kind, uintptr_t mask) {
-    gi_store_relaxed((gi_atomic(uintptr_t) *)&gilloc_inline_gate_1[kind], mask); /* relaxed: as the limits */
-}
-
-void gi_object_ready(void) {
-    if (!gi_hardened.on) {
-        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, false, false);
-    }
-}
-
-void gi_object_open(unsigned kind, bool large, bool sampled) {
-    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large, sampled);
-    set_gate(kind, ~(uintptr_t)(GI_POOL_SIZE - 1));
-}
-
-void gi_object_open_hardened(unsigned kind) {
-    gi_store_relaxed(&gi_limits[kind].hardened, GI_HARDENED_MAX + 1); /* relaxed: see object_alloc.h */
-}
-
-void gi_object_close(unsigned kind) {
-    set_gate(kind, 0);
-    set_limits(&gi_limits[kind], 0, 0, false, false);
-    gi_store_relaxed(&gi_limits[kind].hardened, 0); /* relaxed: see object_alloc.h */
-}
-
-void gi_object_open_raw(bool open, bool sampled) { set_limits(&gi_raw_limits, 0, 0, open, sampled); }
 
 /* --- fatal errors ----------------------------------------------------------------------------- */
 
@@ -473,7 +429,7 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
 
 /* --- hardened mode ---------------------------------------------------------------------------- */
 
-void *gi_hardened_malloc(unsigned kind, size_t size) {
+void *gi_object_malloc_hardened(unsigned kind, size_t size) {
     if (gi_unlikely(kind > GI_KIND_OBJECT || size > GI_HARDENED_MAX)) {
         return gi_object_malloc_slow(kind, size);
     }
@@ -488,7 +444,7 @@ void *gi_hardened_malloc(unsigned kind, size_t size) {
     return gi_likely(block != NULL) ? block : gi_object_malloc_slow(kind, size);
 }
 
-void gi_hardened_free_any(unsigned kind, void *block) {
+void gi_object_free_hardened(unsigned kind, void *block) {
     if (gi_unlikely(kind > GI_KIND_OBJECT || !gi_hardened_free_fast(kind, block))) {
         gi_object_free_slow(kind, block);
     }
@@ -498,7 +454,7 @@ void gi_hardened_free_any(unsigned kind, void *block) {
 
 void *gi_object_malloc_kind(unsigned kind, size_t size) {
     if (gi_unlikely(gi_hardened.on)) {
-        return gi_hardened_malloc(kind, size);
+        return gi_object_malloc_hardened(kind, size);
     }
     gi_link *link = gi_object_malloc_fast(kind, &gi_open_limits, served_as(kind, size));
     return gi_likely(link != NULL) ? block_of(kind, link) : gi_object_malloc_slow(kind, size);
@@ -510,7 +466,7 @@ void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size) {
 
 void gi_object_free_kind(unsigned kind, void *block) {
     if (gi_unlikely(gi_hardened.on)) {
-        gi_hardened_free_any(kind, block);
+        gi_object_free_hardened(kind, block);
         return;
     }
     /* A pool is one page, so a block and its link have one page word. */
@@ -565,9 +521,10 @@ static inline void *resize_small(unsigned kind, const gi_fast_limits *limits, vo
     return stay_there ? block : move_small(kind, limits, block, size, offset);
 }
 
-void *gi_hardened_realloc_fast(unsigned kind, void *block, size_t size) {
+static void *realloc_hardened(unsigned kind, void *block, size_t size) {
     uintptr_t granule = gi_hardened_granule(block);
-    if (granule >= gi_hardened.granules || gi_load_relaxed(&gi_hardened.marks[granule]) != GI_MARK_LIVE) {
+    if (granule >= gi_hardened.granules ||
+        gi_load_relaxed(&gi_hardened.marks[granule]) != GI_MARK_LIVE) { /* relaxed: hardened.h */
         return NULL;
     }
     /* relaxed: address_map.h */
@@ -583,7 +540,7 @@ void *gi_hardened_realloc_fast(unsigned kind, void *block, size_t size) {
     void *moved = gi_hardened_malloc_fast(kind, size);
     if (gi_likely(moved != NULL)) {
         memcpy(moved, block, size < usable ? size : usable);
-        gi_hardened_free_any(kind, block);
+        gi_object_free_hardened(kind, block);
     }
     return moved;
 }
@@ -602,7 +559,7 @@ static void *realloc_counted(unsigned kind, const gi_fast_limits *limits, void *
 static __attribute__((noinline)) void *realloc_otherwise(unsigned kind, const gi_fast_limits *limits, void *block,
                                                          size_t size) {
     if (gi_below_relaxed(size, &limits->hardened)) {
-        return gi_hardened_realloc_fast(kind, block, size);
+        return realloc_hardened(kind, block, size);
     }
     return gi_large_is_counted(limits, size) && gi_cache_is_attached(gi_current_cache)
                ? realloc_counted(kind, limits, block, size)
@@ -623,7 +580,10 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
     if (block == NULL) {
         return gi_object_malloc_fast(kind, limits, size);
     }
-    return gi_large_is(block) ? gi_raw_realloc(NULL, block, size) : NULL;
+    if (gi_large_is(block)) {
+        return gi_raw_realloc(NULL, block, size);
+    }
+    return gi_below_relaxed(size, &limits->hardened) ? realloc_hardened(kind, block, size) : NULL;
 }
 
 /* A block of the raw domain; it is a small one if it is a sample of class size `block_size`. */

@@ -4,44 +4,24 @@
  *
  *   A call takes the fast path if its domain is *open* (its allocator is the default one), its thread is attached, and
  *   the bin has what it needs.  Each of these is part of a test that the fast path makes anyway:
- *     - the domain's limits (largest small size, pages in the reservation) are 0 while it is closed, so that the test
- *       of the size and the test of the address fail;
+ *     - the domain's limits (fast_limits.h) are 0 while it is closed, so that the test of the size and the test of the
+ *       address fail;
  *     - a detached thread's cache is the empty sentinel.
  *   All else falls into one slow function each, which looks at the reasons in order.
  *
- *   Owner   the limits belong to the domain layer, which opens and closes; bins to the attached thread.
- *   Orders  limits are relaxed: a call that runs while a domain is opened or closed may be served by either allocator,
- *           as if it had come earlier or later.
+ *   Owner   the attached thread.
+ *   Orders  none: fast_limits.h.
  */
 #ifndef GI_OBJECT_ALLOC_H
 #define GI_OBJECT_ALLOC_H
 
 #include <string.h>
 
+#include "lib/cache/fast_limits.h"
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
 #include "lib/cache/sample.h"
 #include "lib/cache/thread_cache.h"
-
-/* What a domain's fast path may serve; one line, read by every call and written when a domain is opened or closed. */
-typedef struct gi_fast_limits {
-    _Alignas(GI_CACHE_LINE) gi_atomic(uint64_t) sizes; /* requests below are small; 0: closed.  relaxed: see above */
-    gi_atomic(uint64_t) pages;    /* pages of the reservation below may be ours; 0: closed.  relaxed: see above */
-    gi_atomic(uint64_t) hardened; /* requests below are small in hardened mode; 0: the domain has another allocator than
-                                     that mode's.  relaxed: see above */
-    gi_atomic(uint64_t) large;    /* requests below that are not small go straight to the system's allocator; 0: the raw
-                                  domain has a hook, or a runtime's own lock is to be asked.  relaxed: see above */
-    gi_atomic(uint64_t) swaps;    /* as `sizes`, but 0 while lists are to be counted for sampling as they change places.
-                                  relaxed: see above */
-    gi_atomic(uint64_t) counted;  /* as `large`, while those requests are to be counted for sampling; then that is 0.
-                                    relaxed: see above */
-} gi_fast_limits;
-
-extern gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] GI_INTERNAL;
-/* The raw domain's: of these only `large` and `counted`, for any size. */
-extern gi_fast_limits gi_raw_limits GI_INTERNAL;
-/* Those of an open domain, once the library is ready: for the default allocator when it is called through a hook. */
-extern gi_fast_limits gi_open_limits GI_INTERNAL;
 
 /* The four calls of a kind, in words, for messages. */
 typedef struct gi_call_names {
@@ -56,6 +36,10 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
 void *gi_object_malloc_kind(unsigned kind, size_t size);
 void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size);
 void gi_object_free_kind(unsigned kind, void *block);
+
+/* The same for any kind in hardened mode. */
+void *gi_object_malloc_hardened(unsigned kind, size_t size);
+void gi_object_free_hardened(unsigned kind, void *block);
 
 /* What a kind's default allocator does when the fast path cannot; the sizes are at most PY_SSIZE_T_MAX. */
 void *gi_object_malloc_slow(unsigned kind, size_t size);
@@ -87,19 +71,9 @@ void gi_object_retire(unsigned kind, void *block, size_t counted);
 /* The same for the raw domain. */
 void gi_object_retire_raw(gi_thread_cache *cache, void *block);
 
-/* The library is ready: sets gi_open_limits. */
-void gi_object_ready(void);
 /* Frees a block that was requested with `size` bytes, which are at most GI_SMALL_MAX, if the limits allow it and it is
    of that class; the heap knows its page then.  False: has not been looked at. */
 bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
-
-/* Opens or closes the fast path of a kind, the inlined one too; `large`: that of its large blocks too; `sampled`: lists
-   and large blocks are counted. */
-void gi_object_open(unsigned kind, bool large, bool sampled);
-void gi_object_open_hardened(unsigned kind);
-void gi_object_close(unsigned kind);
-/* Opens or closes that of the raw domain; `sampled`: its blocks are counted. */
-void gi_object_open_raw(bool open, bool sampled);
 
 /* Dies unless this thread is attached (and, with a runtime's own lock, holds it); a thread of such a runtime that holds
    its lock is attached by it.  `size` SIZE_MAX: the call is about `block`. */
@@ -121,23 +95,6 @@ typedef struct gi_object_upcalls {
 extern const gi_object_upcalls gi_object_up GI_INTERNAL; /* defined in lib/api/runtime.c */
 
 /* --- fast path -------------------------------------------------------------------------------- */
-
-/* On x86-64 any register but that of the result, which the block then comes into without a move. */
-#if defined(__x86_64__)
-#define GI_BIN_REGISTER(bin) "+d"(bin)
-#else
-#define GI_BIN_REGISTER(bin) "+r"(bin)
-#endif
-
-/* The bin for a small request: 0 for 0 bytes, 1 + class else, without a branch. */
-static inline gi_bin *gi_bin_for_size(gi_thread_cache *cache, unsigned kind, size_t size) {
-    size_t offset = ((size + GI_ALIGNMENT - 1) & ~(size_t)(GI_ALIGNMENT - 1)) * (sizeof(gi_bin) / GI_ALIGNMENT);
-    gi_bin *bin = (gi_bin *)(void *)((char *)cache->bins[kind] + offset);
-    /* Lists are addressed by a base alone: a store and the load after it then meet in the register file (1 cycle), not
-       through the store buffer (7 cycles), which they do behind an index. */
-    __asm__("" : GI_BIN_REGISTER(bin));
-    return bin;
-}
 
 /* A small block for a request below the limit, or NULL: its list is empty. */
 static inline void *gi_object_pop(unsigned kind, size_t size) {

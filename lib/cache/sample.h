@@ -86,8 +86,8 @@ static inline bool gi_sample_may_be(const void *block) {
 
 extern __thread gi_sample_thread gi_sampling GI_INTERNAL __attribute__((tls_model("initial-exec")));
 
-/* Whether bytes that are allocated are counted, and have no sample in them; else they are for the slow path, which knows
-   of all else. */
+/* Whether bytes that are allocated are counted, and have no sample in them; else they are for the slow path, which
+   knows of all else. */
 static inline bool gi_sample_passes(uint64_t bytes) {
     gi_sample_thread *thread = &gi_sampling;
     uint64_t state = gi_load_relaxed_u64(&gi_sample_state), left = (uint64_t)thread->left; /* relaxed: as declared */

@@ -76,7 +76,7 @@ static const gi_domain_defaults plain = {
 #define HARDENED_ALLOCATOR(name, kind)                                 \
     static void *name##_malloc(void *ctx, size_t size) {               \
         (void)ctx;                                                     \
-        return gi_hardened_malloc(kind, size);                         \
+        return gi_object_malloc_hardened(kind, size);                  \
     }                                                                  \
     static void *name##_calloc(void *ctx, size_t count, size_t size) { \
         (void)ctx;                                                     \
@@ -88,7 +88,7 @@ static const gi_domain_defaults plain = {
     }                                                                  \
     static void name##_free(void *ctx, void *block) {                  \
         (void)ctx;                                                     \
-        gi_hardened_free_any(kind, block);                             \
+        gi_object_free_hardened(kind, block);                          \
     }
 
 HARDENED_ALLOCATOR(hardened_mem, GI_KIND_MEM)
@@ -318,15 +318,15 @@ static void set_open_locked(void) {
     const PyMemAllocatorEx *before = sampled ? &watchers[PYMEM_DOMAIN_RAW] : NULL;
     bool raw = gi_load_relaxed(&installed[PYMEM_DOMAIN_RAW]) == NULL && /* relaxed: as above */
                gi_load_relaxed(&serving[PYMEM_DOMAIN_RAW]) == before;   /* relaxed: as above */
-    gi_object_open_raw(ready && raw, sampled);
+    gi_limits_open_raw(ready && raw, sampled);
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
         PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
-        gi_object_close(kind);
+        gi_limits_close(kind);
         if (ready && is_default_locked(domain)) {
-            gi_object_open(kind, raw && !theirs, sampled);
+            gi_limits_open(kind, raw && !theirs, sampled);
         } else if (ready && defaults == &gi_domain_hardened_defaults &&
                    gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
-            gi_object_open_hardened(kind);
+            gi_limits_open_hardened(kind, raw && !theirs);
         }
     }
 }
@@ -337,9 +337,9 @@ static void publish_locked(PyMemAllocatorDomain domain, const table *made) {
     words = watchers != NULL && watchers[domain].malloc != NULL ? &watchers[domain] : words;
     if (words != NULL) {
         /* First no fast path: else the free of a block that came from `words` might take it, in another thread. */
-        gi_object_close(GI_KIND_MEM);
-        gi_object_close(GI_KIND_OBJECT);
-        gi_object_open_raw(false, false);
+        gi_limits_close(GI_KIND_MEM);
+        gi_limits_close(GI_KIND_OBJECT);
+        gi_limits_open_raw(false, false);
     }
     /* order(domain-table): release; pairs with acquire in gi_domain_watched(). */
     gi_store_release(&installed[domain], made);
@@ -405,7 +405,7 @@ void gi_domain_ready(void) {
     gi_mutex_lock(&domain_mutex);
     ready = true;
     if (!gi_tool_sees_blocks()) { /* kinds have no fast path either */
-        gi_object_ready();
+        gi_limits_ready();
     }
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);

@@ -75,11 +75,11 @@ static void domains_open_and_close(void) {
         expect_open(&gi_open_limits, false);
         void *block = gi_object_malloc_slow(kind, 32), *other = gi_object_malloc_slow(kind, 32);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], other)); /* so that both lists have something */
-        gi_object_close(kind);
+        gi_limits_close(kind);
         expect_shut(&gi_limits[kind]);
         expect_open(&gi_limits[!kind], true);
         expect_fast_path_shut(kind, block);
-        gi_object_open(kind, true, false);
+        gi_limits_open(kind, true, false);
         expect_open(&gi_limits[kind], true);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], block));
     }
