@@ -118,15 +118,22 @@ static inline bool gi_sample_raw(gi_sample_thread *thread, uint64_t state, size_
     return true;
 }
 
-/* A list of at most bin->length blocks (if `is_counted`; else it is looked how many there are) has become `alloc`:
-   counts it, and cuts it; the rest goes to the `free` of `rest_to`.  False if the next allocation is the sample: then
-   it is empty. */
-bool gi_sample_list_slow(gi_bin *bin, gi_bin *rest_to, unsigned kind, unsigned size_class, bool is_counted,
+/* What bin->length is to `alloc`: nothing, for it is looked how many blocks there are; as many at most; as many. */
+typedef enum gi_sample_length {
+    GI_SAMPLE_LENGTH_OPEN,
+    GI_SAMPLE_LENGTH_MOST,
+    GI_SAMPLE_LENGTH_EXACT,
+} gi_sample_length;
+
+/* A list has become `alloc`: counts it, and cuts it; the rest goes to the `free` of `rest_to`.  False if the next
+   allocation is the sample: then it is empty. */
+bool gi_sample_list_slow(gi_bin *bin, gi_bin *rest_to, unsigned kind, unsigned size_class, gi_sample_length length,
                          const char *function);
-static inline bool gi_sample_list(gi_bin *bin, gi_bin *rest_to, unsigned kind, unsigned size_class, bool is_counted,
-                                  const char *function) {
-    return gi_likely(is_counted && gi_sample_passes(bin->length * gi_class_size(size_class))) ||
-           gi_sample_list_slow(bin, rest_to, kind, size_class, is_counted, function);
+static inline bool gi_sample_list(gi_bin *bin, gi_bin *rest_to, unsigned kind, unsigned size_class,
+                                  gi_sample_length length, const char *function) {
+    return gi_likely(length != GI_SAMPLE_LENGTH_OPEN &&
+                     gi_sample_passes(bin->length * gi_class_size(size_class))) ||
+           gi_sample_list_slow(bin, rest_to, kind, size_class, length, function);
 }
 /* Puts a list, which may be empty, onto the bin's `free`, which may hold as many more from now on as it needs to. */
 void gi_sample_free_rest(gi_bin *bin, gi_link *rest, unsigned kind, unsigned size_class, const char *function);

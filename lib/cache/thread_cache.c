@@ -510,14 +510,16 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
 /* The same while blocks are sampled. */
 static __attribute__((noinline)) bool refill_and_count(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
                                                        unsigned size_class, const char *function) {
-    bool is_counted = bin->free != NULL || cache->heap != &cache->own;
+    gi_sample_length length = bin->free != NULL           ? GI_SAMPLE_LENGTH_EXACT
+                              : cache->heap != &cache->own ? GI_SAMPLE_LENGTH_MOST
+                                                           : GI_SAMPLE_LENGTH_OPEN;
     /* order(sample-state): acquire; pairs with release in gi_sample_start(). */
     (void)gi_load_acquire(&gi_sample_state);
     if (!gi_sample_is_due(bin)) {
         if (!refill(cache, bin, kind, size_class, function)) {
             return false;
         }
-        if (gi_sample_list(bin, bin, kind, size_class, is_counted, function)) {
+        if (gi_sample_list(bin, bin, kind, size_class, length, function)) {
             return true;
         }
     }
@@ -567,7 +569,7 @@ static __attribute__((noinline)) bool refill_zero_and_count(gi_thread_cache *cac
             borrow(&from->free, to, kind, function);
             from->room += (int32_t)(to->length - before);
         }
-        if (gi_sample_list(to, from, kind, 0, true, function)) {
+        if (gi_sample_list(to, from, kind, 0, GI_SAMPLE_LENGTH_MOST, function)) {
             return true;
         }
     }
@@ -610,7 +612,7 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
         bin->length = length;
         bin->fresh = false;
         if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT &&
-            !gi_sample_list(bin, bin, kind, size_class, true, function)) {
+            !gi_sample_list(bin, bin, kind, size_class, GI_SAMPLE_LENGTH_EXACT, function)) {
             gi_sample_make_due(bin);
         }
         return;
