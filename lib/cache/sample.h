@@ -131,8 +131,7 @@ bool gi_sample_list_slow(gi_bin *bin, gi_bin *rest_to, unsigned kind, unsigned s
                          const char *function);
 static inline bool gi_sample_list(gi_bin *bin, gi_bin *rest_to, unsigned kind, unsigned size_class,
                                   gi_sample_length length, const char *function) {
-    return gi_likely(length != GI_SAMPLE_LENGTH_OPEN &&
-                     gi_sample_passes(bin->length * gi_class_size(size_class))) ||
+    return gi_likely(length != GI_SAMPLE_LENGTH_OPEN && gi_sample_passes(bin->length * gi_class_size(size_class))) ||
            gi_sample_list_slow(bin, rest_to, kind, size_class, length, function);
 }
 /* Puts a list, which may be empty, onto the bin's `free`, which may hold as many more from now on as it needs to. */

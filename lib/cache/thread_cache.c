@@ -460,11 +460,14 @@ static inline void reuse(gi_bin *bin, unsigned kind, unsigned size_class, const 
     bin->fresh = false;
 }
 
+/* *known: what is known of bin->length afterwards. */
 static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
-                                                         unsigned size_class, const char *function) {
+                                                         unsigned size_class, gi_sample_length *known,
+                                                         const char *function) {
     if (bin->cap == 0) {
         use_bin(cache, bin, kind, size_class);
     }
+    *known = GI_SAMPLE_LENGTH_EXACT;
     if (bin->free != NULL && (!gi_hardened.on || gi_hardened_may_reuse(bin))) {
         reuse(bin, kind, size_class, function);
         return true;
@@ -473,6 +476,7 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
     if (cache->heap == &cache->own && gi_remote_list_any(remote)) {
         bin->length = gi_load_relaxed(&remote->waiting); /* relaxed: a hint */
         bin->alloc = gi_remote_list_take_all(remote);
+        *known = GI_SAMPLE_LENGTH_OPEN;
         gi_free_list_look(kind, size_class, bin->alloc, function);
         bin->fresh = false;
         return true;
@@ -496,6 +500,7 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
         length += bin->length;
         fresh = false;
     }
+    *known = GI_SAMPLE_LENGTH_MOST; /* a list of the stash may be shorter */
     bin->alloc = blocks;
     bin->length = length;
     bin->fresh = fresh;
@@ -510,16 +515,14 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
 /* The same while blocks are sampled. */
 static __attribute__((noinline)) bool refill_and_count(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
                                                        unsigned size_class, const char *function) {
-    gi_sample_length length = bin->free != NULL           ? GI_SAMPLE_LENGTH_EXACT
-                              : cache->heap != &cache->own ? GI_SAMPLE_LENGTH_MOST
-                                                           : GI_SAMPLE_LENGTH_OPEN;
+    gi_sample_length known;
     /* order(sample-state): acquire; pairs with release in gi_sample_start(). */
     (void)gi_load_acquire(&gi_sample_state);
     if (!gi_sample_is_due(bin)) {
-        if (!refill(cache, bin, kind, size_class, function)) {
+        if (!refill(cache, bin, kind, size_class, &known, function)) {
             return false;
         }
-        if (gi_sample_list(bin, bin, kind, size_class, length, function)) {
+        if (gi_sample_list(bin, bin, kind, size_class, known, function)) {
             return true;
         }
     }
@@ -532,7 +535,8 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
     if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT && gi_sampling.inside == 0) {
         return refill_and_count(cache, bin, kind, size_class, function);
     }
-    return refill(cache, bin, kind, size_class, function);
+    gi_sample_length known;
+    return refill(cache, bin, kind, size_class, &known, function);
 }
 
 /* Moves blocks from a list to the bin of 0 bytes, until that has its share or there are none. */
@@ -558,7 +562,8 @@ static __attribute__((noinline)) bool refill_zero_and_count(gi_thread_cache *cac
         if (to->length < ZERO_BLOCKS) {
             from->due = 0;
             if (to->length == 0 && from->free == NULL) {
-                if (!refill(cache, from, kind, 0, function)) {
+                gi_sample_length known;
+                if (!refill(cache, from, kind, 0, &known, function)) {
                     return false;
                 }
                 gi_link *uncounted = from->alloc;
