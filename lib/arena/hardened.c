@@ -39,7 +39,7 @@ static uint64_t random_word(void) {
 
 void gi_hardened_use(void) {
     gi_hardened.on = true;
-    gi_hardened.secret = random_word();
+    gi_hardened.secret = random_word() | 1;
     gi_link_key = (uintptr_t)random_word();
     gi_link_key = gi_link_key != 0 ? gi_link_key : 1;
     gi_hardened.key = gi_link_key;
@@ -51,7 +51,7 @@ void gi_hardened_use(void) {
 void gi_hardened_ready(void) {
     const gi_reservation *reservation = gi_os_reservation();
     gi_hardened.base = (uintptr_t)reservation->base;
-    gi_hardened.span = reservation->pages * GI_POOL_SIZE;
+    gi_hardened.granules = reservation->pages * (GI_POOL_SIZE / GI_ALIGNMENT);
     gi_hardened.marks = (gi_mark *)(void *)reservation->marks;
 }
 
@@ -62,22 +62,34 @@ void gi_hardened_clear(char *memory) {
     memset((void *)gi_hardened_mark(memory), 0, GI_POOL_SIZE / GI_ALIGNMENT);
 }
 
-gi_link *gi_hardened_carve(unsigned kind, char *first, size_t size, unsigned count) {
-    uint8_t order[GI_POOL_CARVED];
-    uint64_t random = mixed(gi_hardened.secret ^ (uintptr_t)first);
-    for (unsigned i = 0; i < count; i++) { /* Fisher and Yates's shuffle, from the inside out */
+/* 0 to count - 1 in random order: Fisher and Yates's shuffle, from the inside out. */
+static void shuffle(uint8_t *order, unsigned count, uint64_t random) {
+    for (unsigned i = 0; i < count; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u; /* Knuth's multiplier, for MMIX */
         unsigned other = (unsigned)((random >> 32) * (i + 1) >> 32);
-        order[i] = other != i ? order[other] : 0;
+        order[i] = order[other];
         order[other] = (uint8_t)i;
     }
+}
+
+gi_link *gi_hardened_carve(unsigned kind, char *first, size_t size, unsigned count) {
+    uint8_t order[GI_POOL_CARVED] = {0};
+    shuffle(order, count, mixed(gi_hardened.secret ^ (uintptr_t)first));
+    /* What is the same for all, for a compiler that does not see that the blocks are elsewhere. */
+    const gi_hardened_mode mode = gi_hardened;
+    size_t offset = gi_hardened_offset(kind);
+    bool has_word = gi_hardened_has_word(kind);
+    gi_mark *marks = gi_hardened_mark(first);
     gi_link *next = NULL;
     for (unsigned i = 0; i < count; i++) {
-        char *block = first + order[i] * size;
-        gi_link *link = (gi_link *)(void *)(block + gi_hardened_offset(kind));
-        gi_link_set(link, next);
-        gi_hardened_fill(kind, block, size);
-        gi_store_relaxed(gi_hardened_mark(block), GI_MARK_FREE);
+        size_t at = order[i] * size;
+        char *block = first + at;
+        gi_link *link = (gi_link *)(void *)(block + offset);
+        link->next = (gi_link *)((uintptr_t)next ^ mode.key);
+        if (has_word) {
+            gi_hardened_fill_by(block, size, offset, (uintptr_t)block ^ mode.secret);
+        }
+        gi_store_relaxed(&marks[at / GI_ALIGNMENT], GI_MARK_FREE); /* relaxed: hardened.h */
         next = link;
     }
     return next;

@@ -6,12 +6,13 @@
  *
  *     NONE (nothing starts there, or nothing yet) --carved--> FREE <--allocated, freed--> LIVE <--retired--> RETIRED
  *
- *   Ends    of a block of N bytes, with its word w, a hash of its address and the process's secret:
+ *   Ends    of a block of N bytes, with its word w, its address xored with the process's secret:
  *
  *             live    | the user's N - 8 bytes                                  w |
- *             free    | link | ~w |          ...                         | ~w | ~w |
+ *             free    | link |  w |          ...                         |  w |  w |
  *                     0      8                                         N-16  N-8 N
  *
+ *           The last word is written as the block is carved, and stays; that it is live or free is for the mark to say.
  *           The words of a free block but the last are left out where it is too small.  In a kind with untouched bytes
  *           the link and the word behind it stand behind these; blocks that have no room for w have none (tail 0).
  *           The lowest byte of w is odd, so that the null byte of a string which is one too long shows.
@@ -34,10 +35,11 @@
 
 typedef struct gi_hardened_mode {
     bool on;
-    uint64_t secret;
-    uintptr_t key;        /* gi_link_key */
-    uintptr_t base, span; /* the reservation: its first address, and its bytes */
-    gi_mark *marks;       /* of the reservation */
+    uint64_t secret;    /* odd */
+    uintptr_t key;      /* gi_link_key */
+    uintptr_t base;     /* the reservation's first address */
+    uintptr_t granules; /* and how many marks it has */
+    gi_mark *marks;
 } gi_hardened_mode;
 extern gi_hardened_mode gi_hardened GI_INTERNAL; /* constant once the library is ready */
 
@@ -57,11 +59,16 @@ static inline gi_mark *gi_hardened_mark(const void *address) {
                : gi_address_mark_outside(address);
 }
 
+/* The number of an address's mark in the reservation; for one outside, or that is not aligned, `granules` or more: what
+   is not aligned has its low bits at the top. */
+static inline uintptr_t gi_hardened_granule(const void *address) {
+    uintptr_t offset = (uintptr_t)address - gi_hardened.base;
+    return offset >> 4 | offset << 60; /* the alignment is 16 */
+}
+
 /* --- the ends of a block ---------------------------------------------------------------------- */
 
-static inline uint64_t gi_hardened_word(const void *block) {
-    return ((uintptr_t)block ^ gi_hardened.secret) * 0x9E3779B97F4A7C15u | 1u;
-}
+static inline uint64_t gi_hardened_word(const void *block) { return (uintptr_t)block ^ gi_hardened.secret; }
 
 static inline uint64_t gi_hardened_load(const void *at) {
     uint64_t word;
@@ -81,43 +88,42 @@ static inline bool gi_hardened_is_whole(unsigned kind, const void *block, size_t
            gi_hardened_load((const char *)block + size - sizeof(uint64_t)) == gi_hardened_word(block);
 }
 
-/* Writes the words of a free block; its link is left alone. */
-static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
+/* Writes the words of a free block, and the last one for ever; its link, which is at that offset, is left alone. */
+static inline void gi_hardened_fill_by(void *block, size_t size, size_t offset, uint64_t word) {
     gi_assert(block != NULL);
+    char *behind_link = (char *)block + offset + sizeof(gi_link), *end = (char *)block + size;
+    gi_hardened_store(end - 8, word);
+    if (behind_link + 16 <= end) {
+        gi_hardened_store(behind_link, word);
+        gi_hardened_store(end - 16, word);
+    }
+}
+static inline void gi_hardened_fill(unsigned kind, void *block, size_t size) {
     if (gi_hardened_has_word(kind)) {
-        uint64_t word = ~gi_hardened_word(block);
-        char *behind_link = (char *)block + gi_hardened_offset(kind) + sizeof(gi_link), *end = (char *)block + size;
-        gi_hardened_store(end - 8, word);
-        if (behind_link + 16 <= end) {
-            gi_hardened_store(behind_link, word);
-            gi_hardened_store(end - 16, word);
-        }
+        gi_hardened_fill_by(block, size, gi_hardened_offset(kind), gi_hardened_word(block));
     }
 }
 
-/* Whether a free block has its words; then it gets that of a live one.  Else *wrong says where one was overwritten. */
-static inline bool gi_hardened_wake(unsigned kind, void *block, size_t size, const char **wrong) {
+/* Where a word of a free block was overwritten; NULL: it has all of them. */
+static inline const char *gi_hardened_written(unsigned kind, const void *block, size_t size) {
     gi_assert(block != NULL);
     if (gi_hardened_has_word(kind)) {
         uint64_t word = gi_hardened_word(block);
-        char *behind_link = (char *)block + gi_hardened_offset(kind) + sizeof(gi_link), *end = (char *)block + size;
+        const char *behind_link = (const char *)block + gi_hardened_offset(kind) + sizeof(gi_link),
+                   *end = (const char *)block + size;
         if (behind_link + 16 <= end) {
-            if (gi_unlikely(gi_hardened_load(behind_link) != ~word)) {
-                *wrong = behind_link;
-                return false;
+            if (gi_unlikely(gi_hardened_load(behind_link) != word)) {
+                return behind_link;
             }
-            if (gi_unlikely(gi_hardened_load(end - 16) != ~word)) {
-                *wrong = end - 16;
-                return false;
+            if (gi_unlikely(gi_hardened_load(end - 16) != word)) {
+                return end - 16;
             }
         }
-        if (gi_unlikely(gi_hardened_load(end - 8) != ~word)) {
-            *wrong = end - 8;
-            return false;
+        if (gi_unlikely(gi_hardened_load(end - 8) != word)) {
+            return end - 8;
         }
-        gi_hardened_store(end - 8, word);
     }
-    return true;
+    return NULL;
 }
 
 /* --- newly carved blocks ---------------------------------------------------------------------- */

@@ -47,7 +47,8 @@ static _Noreturn __attribute__((cold)) void die_not_live(unsigned kind, unsigned
 
 void gi_hardened_swap(gi_bin *bin, unsigned kind, unsigned size_class) {
     gi_link *first = bin->free, *second = gi_link_next(first);
-    bool change = (gi_hardened_word(first) >> 40 & 1) != 0 && second != NULL;
+    bool chance = gi_hardened_word(first) * 0x9E3779B97F4A7C15u >> 63 != 0; /* Fibonacci hashing, after Knuth */
+    bool change = chance && second != NULL;
     if (change && gi_free_list_may_hold(kind, size_class, second)) { /* if not, whoever comes to it will see */
         gi_link_set(first, gi_link_next(second));
         gi_link_set(second, first);

@@ -23,8 +23,8 @@ static inline gi_link *gi_hardened_pop(gi_bin *bin, unsigned kind, unsigned size
     gi_assert(link != NULL);
     gi_free_list_look_at_head(kind, size_class, link, function);
     char *block = (char *)link - gi_hardened_offset(kind);
-    const char *wrong;
-    if (gi_unlikely(!gi_hardened_wake(kind, block, gi_class_size(size_class), &wrong))) {
+    const char *wrong = gi_hardened_written(kind, block, gi_class_size(size_class));
+    if (gi_unlikely(wrong != NULL)) {
         gi_hardened_die_written(kind, size_class, block, wrong, function);
     }
     bin->alloc = gi_link_next(link);

@@ -15,16 +15,13 @@
 #include "concurrency/tool.h"
 #include "lib/arena/kind.h"
 #include "lib/cache/free_list.h"
+#include "lib/cache/hardened_alloc.h"
 #include "lib/cache/hardened_block.h"
+#include "lib/cache/large_alloc.h"
 #include "lib/cache/sample.h"
 #include "lib/os/address_kind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
-
-gi_fast_limits gi_limits[GI_KIND_OBJECT + 1] __attribute__((aligned(GI_CACHE_LINE)));
-gi_fast_limits gi_open_limits __attribute__((aligned(GI_CACHE_LINE)));
-uintptr_t gilloc_inline_gate_2[GI_KIND_OBJECT + 1];
-static gi_atomic(bool) counted_is_open; /* relaxed: as the limits */
 
 const gi_call_names gi_calls[GI_KINDS] = {
     [GI_KIND_MEM] = {"PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_Free", 'm'},
@@ -35,47 +32,6 @@ const gi_call_names gi_calls[GI_KINDS] = {
 #define NO_SIZE SIZE_MAX
 /* So many blocks at most are walked to count what inlined code has freed. */
 #define COUNTED_INLINED 64
-
-static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large, bool sampled) {
-    gi_store_relaxed(&limits->swaps, sampled ? 0 : sizes); /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->pages, pages);               /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->sizes, sizes);               /* relaxed: see object_alloc.h */
-    gi_store_relaxed(&limits->large, large);               /* relaxed: see object_alloc.h */
-}
-
-/* The inlined code's part of the limits: no block's address is without a bit of an open gate. */
-static void set_gate(unsigned kind, uintptr_t mask) {
-    gi_store_relaxed((gi_atomic(uintptr_t) *)&gilloc_inline_gate_2[kind], mask); /* relaxed: as the limits */
-}
-
-void gi_object_ready(void) {
-    if (!gi_hardened.on) {
-        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0, false);
-    }
-}
-
-void gi_object_open(unsigned kind, bool large, bool sampled) {
-    /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
-    uint64_t largest = (uint64_t)PTRDIFF_MAX + 1;
-    /* Who has served the domain meanwhile may have left blocks that are none of ours: the next frees are looked at. */
-    if (gi_cache_is_attached(gi_current_cache) && gi_load_relaxed(&gi_limits[kind].sizes) == 0) { /* relaxed: a hint */
-        gi_cache_look_at_frees(gi_current_cache, kind);
-    }
-    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large ? largest : 0, sampled);
-    set_gate(kind, ~(uintptr_t)(GI_POOL_SIZE - 1));
-}
-
-void gi_object_open_hardened(unsigned kind) {
-    gi_store_relaxed(&gi_limits[kind].hardened, 1); /* relaxed: see object_alloc.h */
-}
-
-void gi_object_close(unsigned kind) {
-    set_gate(kind, 0);
-    set_limits(&gi_limits[kind], 0, 0, 0, false);
-    gi_store_relaxed(&gi_limits[kind].hardened, 0); /* relaxed: see object_alloc.h */
-}
-
-void gi_object_open_counted(bool open) { gi_store_relaxed(&counted_is_open, open); } /* relaxed: as the limits */
 
 /* --- fatal errors ----------------------------------------------------------------------------- */
 
@@ -164,7 +120,7 @@ gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function,
 uint32_t gi_object_word(unsigned kind, const void *block, const char *function) {
     const gi_page_word *address = gi_address_word(block);
     if (address == NULL) {
-        if (gi_unlikely(!gi_object_may_be_mapped(block) && block != NULL)) {
+        if (gi_unlikely(!gi_large_may_be_mapped(block) && block != NULL)) {
             expect_mapped(kind, block, function);
         }
         return GI_WORD_NO_ARENA;
@@ -239,11 +195,6 @@ static bool stays(unsigned kind, size_t size, uint32_t word) {
            4 * size > 3 * gi_class_size(gi_word_class(word));
 }
 
-/* Whether a large block of the thread may go straight to the system's allocator, or back, if it is no sample. */
-static inline bool is_counted_straight(const gi_thread_cache *cache) {
-    return gi_load_relaxed(&counted_is_open) && gi_cache_is_attached(cache); /* relaxed: as the limits */
-}
-
 /* --- malloc, calloc --------------------------------------------------------------------------- */
 
 static void *pop(gi_bin *bin) {
@@ -258,10 +209,16 @@ void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, si
         return NULL;
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
-    if (bin->alloc != NULL || bin->free == NULL) {
+    if (bin->alloc != NULL || bin->free == NULL || bin->due != 0) {
         return NULL;
     }
-    gi_free_list_look_slow(kind, gi_size_class(size), bin->free, gi_calls[kind].malloc);
+    unsigned size_class = gi_size_class(size);
+    gi_free_list_look_slow(kind, size_class, bin->free, gi_calls[kind].malloc);
+    bool counted = !gi_below_relaxed(size, &limits->swaps);
+    if (counted && (gi_cache_is_inlined(gi_current_cache, kind, size_class) || /* nobody has counted it */
+                    !gi_sample_passes((bin->cap - (uint32_t)bin->room) * gi_class_size(size_class)))) {
+        return NULL;
+    }
     return gi_bin_swap(bin);
 }
 
@@ -326,41 +283,6 @@ void *gi_object_calloc_slow(unsigned kind, size_t count, size_t size) {
     return block;
 }
 
-/* Whether a large block is no sample, for sure; then it is counted. */
-static inline bool is_counted(const gi_thread_cache *cache, size_t size) {
-    gi_sample_thread *thread = &gi_sampling;
-    if (!is_counted_straight(cache) || (thread->small | thread->inside) != 0 || size > (size_t)PTRDIFF_MAX) {
-        return false;
-    }
-    if (!gi_sample_is_on()) {
-        return true;
-    }
-    bool is_seen = thread->seen == gi_load_relaxed_u64(&gi_sample_state); /* relaxed: as declared */
-    if (!is_seen || size > (uint64_t)thread->left) {
-        return false;
-    }
-    thread->left -= (int64_t)size;
-    return true;
-}
-
-void *gi_object_malloc_counted(size_t size) {
-    gi_thread_cache *cache = gi_current_cache;
-    void *block = is_counted(cache, size) ? gi_raw_malloc(NULL, size) : NULL;
-    if (gi_likely(block != NULL)) {
-        gi_counter_add(&cache->large, 1);
-    }
-    return block;
-}
-
-void *gi_object_calloc_counted(size_t size) {
-    gi_thread_cache *cache = gi_current_cache;
-    void *block = is_counted(cache, size) ? gi_raw_calloc(NULL, 1, size) : NULL;
-    if (gi_likely(block != NULL)) {
-        gi_counter_add(&cache->large, 1);
-    }
-    return block;
-}
-
 /* --- free ------------------------------------------------------------------------------------- */
 
 /* A block of another interpreter: nobody's business here, in builds with assertions. */
@@ -405,16 +327,6 @@ static void free_large(gi_thread_cache *cache, void *block) {
         gi_counter_add(&cache->large_freed, 1);
         gi_object_up.raw_free(block);
     }
-}
-
-bool gi_object_free_counted(void *block) {
-    gi_thread_cache *cache = gi_current_cache;
-    if (!is_counted_straight(cache) || gi_sample_may_be(block) || !gi_object_is_large(block)) {
-        return false;
-    }
-    gi_counter_sub(&cache->large, 1);
-    gi_raw_free(NULL, block);
-    return true;
 }
 
 void gi_object_free_slow(unsigned kind, void *block) {
@@ -565,22 +477,22 @@ size_t gi_object_usable_size(unsigned kind, const void *block, const char *funct
 /* --- hardened mode ---------------------------------------------------------------------------- */
 
 void *gi_object_malloc_hardened(unsigned kind, size_t size) {
-    if (gi_unlikely(kind > GI_KIND_OBJECT)) {
+    if (gi_unlikely(kind > GI_KIND_OBJECT || size > GI_HARDENED_MAX)) {
         return gi_object_malloc_slow(kind, size);
     }
-    void *block = gi_object_malloc_hardened_fast(kind, size);
-    if (gi_unlikely(block == NULL) && size <= GI_SMALL_MAX - GI_HARDENED_TAIL) {
+    void *block = gi_hardened_malloc_fast(kind, size);
+    if (gi_unlikely(block == NULL)) {
         gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size + GI_HARDENED_TAIL);
         if (bin->alloc == NULL && bin->free != NULL && gi_hardened_may_reuse(bin)) {
             gi_hardened_swap(bin, kind, gi_size_class(size + GI_HARDENED_TAIL));
-            block = gi_object_malloc_hardened_fast(kind, size);
+            block = gi_hardened_malloc_fast(kind, size);
         }
     }
     return gi_likely(block != NULL) ? block : gi_object_malloc_slow(kind, size);
 }
 
 void gi_object_free_hardened(unsigned kind, void *block) {
-    if (gi_unlikely(kind > GI_KIND_OBJECT || !gi_object_free_hardened_fast(kind, block))) {
+    if (gi_unlikely(kind > GI_KIND_OBJECT || !gi_hardened_free_fast(kind, block))) {
         gi_object_free_slow(kind, block);
     }
 }
@@ -621,8 +533,9 @@ static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_l
         return NULL; /* no block: the slow path says so */
     }
     void *moved = gi_object_malloc_fast(kind, limits, size);
-    if (gi_unlikely(moved == NULL)) {
-        moved = gi_object_malloc_swap(kind, limits, size);
+    if (gi_unlikely(moved == NULL) && gi_below_relaxed(size, &limits->sizes)) {
+        bool counted = !gi_below_relaxed(size, &limits->swaps);
+        moved = gi_likely(!counted) ? gi_object_swap(kind, size) : gi_object_swap_counted(kind, size);
     }
     if (gi_likely(moved != NULL)) {
         memcpy(moved, block, size < block_size ? size : block_size);
@@ -636,6 +549,88 @@ static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_l
         bin->free = link;
     }
     return moved;
+}
+
+/* stays(), of a kind whose blocks begin with their link. */
+static inline bool stays_in(size_t served, size_t block_size) {
+    return served <= block_size && (block_size - served < GI_ALIGNMENT || 4 * served > 3 * block_size);
+}
+
+/* A block in that page of the reservation. */
+static inline void *resize_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size, uint64_t page) {
+    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
+    /* relaxed: address_map.h */
+    uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ gi_current_cache->tag[kind];
+    if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
+        return NULL;
+    }
+    bool stay_there = stays_in(size != 0 ? size : 1, gi_class_size(offset >> GI_WORD_CLASS_SHIFT));
+    return stay_there ? block : move_small(kind, limits, block, size, offset);
+}
+
+static void *realloc_hardened(unsigned kind, void *block, size_t size) {
+    uintptr_t granule = gi_hardened_granule(block);
+    if (granule >= gi_hardened.granules ||
+        gi_load_relaxed(&gi_hardened.marks[granule]) != GI_MARK_LIVE) { /* relaxed: hardened.h */
+        return NULL;
+    }
+    /* relaxed: address_map.h */
+    uint32_t word = gi_load_relaxed(&gi_address_words(gi_hardened.base)[granule / (GI_POOL_SIZE / GI_ALIGNMENT)]),
+             offset = word ^ gi_current_cache->tag[kind];
+    size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT), usable = block_size - GI_HARDENED_TAIL;
+    if (offset >= GI_WORD_CLASS_SPAN || !gi_hardened_is_whole(kind, block, block_size)) {
+        return NULL;
+    }
+    if (stays_in(size + GI_HARDENED_TAIL, block_size)) {
+        return block;
+    }
+    void *moved = gi_hardened_malloc_fast(kind, size);
+    if (gi_likely(moved != NULL)) {
+        memcpy(moved, block, size < usable ? size : usable);
+        gi_object_free_hardened(kind, block);
+    }
+    return moved;
+}
+
+/* While blocks are sampled. */
+static void *realloc_counted(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
+    uint64_t page = gi_address_page(gi_load_relaxed_u64(&gi_address_base), block); /* relaxed: as above */
+    if (gi_below_relaxed(page, &limits->pages)) {
+        return resize_small(kind, limits, block, size, page);
+    }
+    bool large = gi_large_is(block) && !gi_sample_may_be(block);
+    return large && gi_sample_passes(size != 0 ? size : 1) ? gi_raw_realloc(NULL, block, size) : NULL;
+}
+
+/* When nothing goes straight to the system's allocator: a runtime's own lock is to be asked, say. */
+static __attribute__((noinline)) void *realloc_otherwise(unsigned kind, const gi_fast_limits *limits, void *block,
+                                                         size_t size) {
+    if (gi_below_relaxed(size, &limits->hardened)) {
+        return realloc_hardened(kind, block, size);
+    }
+    return gi_large_is_counted(limits, size) && gi_cache_is_attached(gi_current_cache)
+               ? realloc_counted(kind, limits, block, size)
+               : NULL;
+}
+
+void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
+    if (gi_unlikely(!gi_large_is_straight(limits, size))) {
+        return realloc_otherwise(kind, limits, block, size);
+    }
+    if (gi_unlikely(!gi_cache_is_attached(gi_current_cache))) {
+        return NULL;
+    }
+    uint64_t page = gi_address_page(gi_load_relaxed_u64(&gi_address_base), block); /* relaxed: as above */
+    if (gi_likely(gi_below_relaxed(page, &limits->pages))) {
+        return resize_small(kind, limits, block, size, page);
+    }
+    if (block == NULL) {
+        return gi_object_malloc_fast(kind, limits, size);
+    }
+    if (gi_large_is(block)) {
+        return gi_raw_realloc(NULL, block, size);
+    }
+    return gi_below_relaxed(size, &limits->hardened) ? realloc_hardened(kind, block, size) : NULL;
 }
 
 /* A block of the raw domain; it is a small one if it is a sample of class size `block_size`. */
@@ -657,36 +652,6 @@ static void *resize_large(gi_thread_cache *cache, unsigned kind, void *block, si
     return moved;
 }
 
-void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
-    gi_thread_cache *cache = gi_current_cache;
-    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
-    uint64_t page = gi_address_page(base, block);
-    bool straight = gi_object_is_straight(cache, limits, size);
-    if (gi_unlikely(!straight) && !is_counted_straight(cache)) {
-        return NULL; /* a runtime's own lock is to be asked, say */
-    }
-    if (!gi_below_relaxed(page, &limits->pages)) {
-        if (!straight) {
-            return NULL;
-        }
-        if (block == NULL) {
-            return gi_object_malloc_fast(kind, limits, size);
-        }
-        return gi_object_is_large(block) ? gi_raw_realloc(NULL, block, size) : NULL;
-    }
-    uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
-    if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
-        return NULL;
-    }
-    size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
-    /* stays(), of a kind whose blocks begin with their link. */
-    size_t served = size != 0 ? size : 1;
-    if (served <= block_size && (block_size - served < GI_ALIGNMENT || 4 * served > 3 * block_size)) {
-        return block;
-    }
-    return move_small(kind, limits, block, size, offset);
-}
-
 void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     const char *function = gi_calls[kind].realloc;
     gi_thread_cache *cache = gi_object_require_attached(kind, function, size, block);
@@ -704,20 +669,12 @@ void *gi_object_realloc_slow(unsigned kind, void *block, size_t size) {
     if (stays(kind, size, word)) {
         return block;
     }
-    bool fast = gi_unlikely(gi_hardened.on) && kind <= GI_KIND_OBJECT;
-    void *moved = fast ? gi_object_malloc_hardened_fast(kind, size) : NULL;
-    if (moved == NULL && served <= GI_SMALL_MAX) {
-        moved = small_slow(cache, kind, served, function);
-    }
-    if (moved == NULL) {
-        moved = large(cache, size);
-    }
+    void *moved = served <= GI_SMALL_MAX ? small_slow(cache, kind, served, function) : NULL;
+    moved = moved != NULL ? moved : large(cache, size);
     if (moved == NULL) {
         return size < block_size ? stay(block) : NULL; /* shrinking cannot fail: the old block is large enough */
     }
     memcpy(moved, block, size < block_size ? size : block_size);
-    if (!fast || !gi_object_free_hardened_fast(kind, block)) {
-        free_small(cache, kind, block, word, function);
-    }
+    free_small(cache, kind, block, word, function);
     return moved;
 }

@@ -468,11 +468,14 @@ static inline void reuse(gi_bin *bin, unsigned kind, unsigned size_class, const 
     bin->fresh = false;
 }
 
+/* *known: what is known of bin->length afterwards. */
 static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
-                                                         unsigned size_class, const char *function) {
+                                                         unsigned size_class, gi_sample_length *known,
+                                                         const char *function) {
     if (bin->cap == 0) {
         use_bin(cache, bin, kind, size_class);
     }
+    *known = GI_SAMPLE_LENGTH_EXACT;
     if (bin->free != NULL && (!gi_hardened.on || gi_hardened_may_reuse(bin))) {
         reuse(bin, kind, size_class, function);
         return true;
@@ -481,6 +484,7 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
     if (cache->heap == &cache->own && gi_remote_list_any(remote)) {
         bin->length = gi_load_relaxed(&remote->waiting); /* relaxed: a hint */
         bin->alloc = gi_remote_list_take_all(remote);
+        *known = GI_SAMPLE_LENGTH_OPEN;
         gi_free_list_look(kind, size_class, bin->alloc, function);
         bin->fresh = false;
         return true;
@@ -504,6 +508,7 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
         length += bin->length;
         fresh = false;
     }
+    *known = GI_SAMPLE_LENGTH_MOST; /* a list of the stash may be shorter */
     bin->alloc = blocks;
     bin->length = length;
     bin->fresh = fresh;
@@ -518,15 +523,17 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
 /* The same while blocks are sampled. */
 static __attribute__((noinline)) bool refill_and_count(gi_thread_cache *cache, gi_bin *bin, unsigned kind,
                                                        unsigned size_class, const char *function) {
-    bool is_counted =
-        (bin->free != NULL || cache->heap != &cache->own) && !gi_cache_is_inlined(cache, kind, size_class);
+    gi_sample_length known;
     /* order(sample-state): acquire; pairs with release in gi_sample_start(). */
     (void)gi_load_acquire(&gi_sample_state);
     if (!gi_sample_is_due(bin)) {
-        if (!refill(cache, bin, kind, size_class, function)) {
+        if (!refill(cache, bin, kind, size_class, &known, function)) {
             return false;
         }
-        if (gi_sample_list(bin, bin, kind, size_class, is_counted, function)) {
+        if (gi_cache_is_inlined(cache, kind, size_class)) {
+            known = GI_SAMPLE_LENGTH_OPEN;
+        }
+        if (gi_sample_list(bin, bin, kind, size_class, known, function)) {
             return true;
         }
     }
@@ -539,7 +546,8 @@ bool gi_cache_refill(gi_thread_cache *cache, unsigned kind, unsigned size_class,
     if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT && gi_sampling.inside == 0) {
         return refill_and_count(cache, bin, kind, size_class, function);
     }
-    return refill(cache, bin, kind, size_class, function);
+    gi_sample_length known;
+    return refill(cache, bin, kind, size_class, &known, function);
 }
 
 /* Moves blocks from a list to the bin of 0 bytes, until that has its share or there are none. */
@@ -565,7 +573,8 @@ static __attribute__((noinline)) bool refill_zero_and_count(gi_thread_cache *cac
         if (to->length < ZERO_BLOCKS) {
             from->due = 0;
             if (to->length == 0 && from->free == NULL) {
-                if (!refill(cache, from, kind, 0, function)) {
+                gi_sample_length known;
+                if (!refill(cache, from, kind, 0, &known, function)) {
                     return false;
                 }
                 gi_link *uncounted = from->alloc;
@@ -577,7 +586,7 @@ static __attribute__((noinline)) bool refill_zero_and_count(gi_thread_cache *cac
             uint32_t room = (uint32_t)from->room + (to->length - before);
             from->room = (int32_t)(room < from->cap ? room : from->cap);
         }
-        if (gi_sample_list(to, from, kind, 0, true, function)) {
+        if (gi_sample_list(to, from, kind, 0, GI_SAMPLE_LENGTH_MOST, function)) {
             return true;
         }
     }
@@ -639,13 +648,14 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     uint32_t surplus = inlined && bin->room < 0 ? (uint32_t)-bin->room : 0, length = bin->cap + surplus;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
-    if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_counts_lists())) {
+    if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_is_on())) {
         gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
         bin->alloc = blocks;
         bin->length = length;
         bin->fresh = false;
         if (gi_unlikely(gi_sample_counts_lists()) && kind <= GI_KIND_OBJECT &&
-            !gi_sample_list(bin, bin, kind, size_class, !inlined, function)) {
+            !gi_sample_list(bin, bin, kind, size_class, inlined ? GI_SAMPLE_LENGTH_OPEN : GI_SAMPLE_LENGTH_EXACT,
+                            function)) {
             gi_sample_make_due(bin);
         }
         return;
@@ -695,6 +705,9 @@ static __attribute__((noinline)) void look_at_free(gi_thread_cache *cache, gi_bi
     gi_heap *shared = gi_cache_shared(cache);
     if (number == cache->own.number || number == shared->number) {
         gi_heap_expect_taken(number == shared->number ? shared : &cache->own, block, function);
+    }
+    if (bin->room < 0 && !gi_cache_is_inlined(cache, kind, size_class)) {
+        bin->room = 0; /* the fast path has counted the block before it came here */
     }
     uint32_t least = cap_for(size_class, CAP_BYTES_MIN);
     if (bin->cap != 0 && bin->cap < least) {

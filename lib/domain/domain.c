@@ -9,6 +9,7 @@
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
 #include "concurrency/tool.h"
+#include "lib/cache/hardened_alloc.h"
 #include "lib/cache/object_alloc.h"
 #include "lib/cache/sample.h"
 #include "lib/domain/probes.h"
@@ -315,22 +316,22 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
 
 /* The fast path of a domain is open while it has its plain default allocator and the library is ready; that of its
    large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
-   asked about. */
+   asked about.  A watcher of the raw domain alone samples: then what is large is counted. */
 static void set_open_locked(void) {
     bool theirs = gi_load_relaxed(&lock_is_theirs); /* relaxed: under domain_mutex */
-    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !theirs;
-    /* A watcher of the raw domain alone samples. */
     bool sampled = watchers != NULL && watchers[PYMEM_DOMAIN_MEM].malloc == NULL;
-    bool raw_is_default = gi_load_relaxed(&installed[PYMEM_DOMAIN_RAW]) == NULL; /* relaxed: as above */
-    gi_object_open_counted(sampled && raw_is_default && !theirs);
+    const PyMemAllocatorEx *before = sampled ? &watchers[PYMEM_DOMAIN_RAW] : NULL;
+    bool raw = gi_load_relaxed(&installed[PYMEM_DOMAIN_RAW]) == NULL && /* relaxed: as above */
+               gi_load_relaxed(&serving[PYMEM_DOMAIN_RAW]) == before;   /* relaxed: as above */
+    gi_limits_open_raw(ready && raw, sampled);
     for (unsigned kind = GI_KIND_MEM; kind <= GI_KIND_OBJECT; kind++) {
         PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
-        gi_object_close(kind);
+        gi_limits_close(kind);
         if (ready && is_default_locked(domain)) {
-            gi_object_open(kind, large, sampled);
+            gi_limits_open(kind, raw && !theirs, sampled);
         } else if (ready && defaults == &gi_domain_hardened_defaults &&
                    gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
-            gi_object_open_hardened(kind);
+            gi_limits_open_hardened(kind, raw && !theirs);
         }
     }
 }
@@ -341,9 +342,9 @@ static void publish_locked(PyMemAllocatorDomain domain, const table *made) {
     words = watchers != NULL && watchers[domain].malloc != NULL ? &watchers[domain] : words;
     if (words != NULL) {
         /* First no fast path: else the free of a block that came from `words` might take it, in another thread. */
-        gi_object_close(GI_KIND_MEM);
-        gi_object_close(GI_KIND_OBJECT);
-        gi_object_open_counted(false);
+        gi_limits_close(GI_KIND_MEM);
+        gi_limits_close(GI_KIND_OBJECT);
+        gi_limits_open_raw(false, false);
     }
     /* order(domain-table): release; pairs with acquire in gi_domain_watched(). */
     gi_store_release(&installed[domain], made);
@@ -409,7 +410,7 @@ void gi_domain_ready(void) {
     gi_mutex_lock(&domain_mutex);
     ready = true;
     if (!gi_tool_sees_blocks()) { /* kinds have no fast path either */
-        gi_object_ready();
+        gi_limits_ready();
     }
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);

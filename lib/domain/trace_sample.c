@@ -15,12 +15,15 @@
 #include "lib/domain/domain.h"
 #include "lib/domain/sites.h"
 #include "lib/domain/trace_stack.h"
+#include "lib/os/raw_alloc.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
 #define MEAN_MAX ((size_t)1 << 40)
 #define FRAMES 64u
 #define FIRST_FIGURES 64u
+/* Samples up to this size are copied, or cleared, to lie on the grain. */
+#define COPIED_MAX ((size_t)64 << 10)
 
 /* uthash: memory comes from the system's allocator, past every hook; when it is out, a sample is not added. */
 #define HASH_NONFATAL_OOM 1
@@ -41,6 +44,7 @@ static bool away; /* guarded by gi_trace_mutex: another watcher is there */
 
 static gi_mutex samples_mutex = GI_MUTEX_INIT(GI_RANK_SAMPLES);
 static sample *samples;            /* guarded by samples_mutex: those that are alive */
+static uint32_t odd_samples;       /* guarded by samples_mutex: those of them that are not on the grain */
 static gi_sample_figures *figures; /* guarded by samples_mutex: by the site's number */
 static uint32_t figure_count;      /* guarded by samples_mutex */
 static uint32_t session;           /* guarded by gi_trace_mutex and, to write, by samples_mutex */
@@ -83,6 +87,10 @@ static void add_locked(const sample *of, double sign) {
 
 /* A block has become a sample, or is none any more. */
 static void note_locked(const void *block, int change) {
+    if (!gi_sample_is_on_grain(block)) {
+        odd_samples += (uint32_t)change;
+        gi_store_relaxed(&gi_sample_grain, odd_samples == 0 ? GI_SAMPLE_GRAIN : 0); /* relaxed: as declared */
+    }
     gi_atomic(uint8_t) *filter = gi_sample_filter_of(block);
     uint8_t before = gi_load_relaxed(filter); /* relaxed: as declared */
     if (before != UINT8_MAX) {
@@ -155,9 +163,12 @@ void gi_sample_let_go_slow(const void *block) {
 /* Records a new block; false when memory is out. */
 static bool record(const void *block, size_t size, uint32_t small, uint64_t state, const void *caller) {
     gi_frame frames[FRAMES];
+    uint64_t seen = gi_sampling.seen;
+    gi_sampling.seen = GI_SAMPLE_INSIDE;
     gi_sampling.inside++;
     uint32_t count = gi_stack_capture(caller, frames, FRAMES);
     gi_sampling.inside--;
+    gi_sampling.seen = seen;
     const gi_site *site = count != 0 ? gi_site_intern(gi_site_hash(0, frames, count), 0, frames, count) : NULL;
     sample *added = site != NULL ? malloc(sizeof(*added)) : NULL;
     if (added == NULL) {
@@ -192,8 +203,7 @@ static void look_again(PyMemAllocatorDomain domain) { gi_sampling.inside -= doma
 static bool is_raw_sample(size_t size, uint64_t *state) {
     gi_sample_thread *thread = &gi_sampling;
     *state = gi_load_relaxed(&gi_sample_state); /* relaxed: as declared */
-    bool on = (*state & GI_SAMPLE_MEAN_MASK) != 0 && thread->inside == 0;
-    return on && gi_sample_raw(thread, *state, size != 0 ? size : 1);
+    return thread->inside == 0 && gi_sample_raw(thread, *state, size != 0 ? size : 1);
 }
 
 /* Whether the request under way is a sample, and of which small block. */
@@ -210,6 +220,40 @@ static bool is_sample(size_t size, uint64_t *state, uint32_t *small) {
 /* A small block has room for its class, as in a pool. */
 static size_t room_for(size_t size, uint32_t small) {
     return small != 0 ? gi_class_size(gi_sample_class(small)) : size;
+}
+
+/* Whether the system's allocator makes the domain's blocks: then those that are to be samples are made on the grain. */
+static bool is_of_system(PyMemAllocatorDomain domain) {
+    return domain == PYMEM_DOMAIN_RAW && !gi_domain_is_replaced(domain);
+}
+
+static void *make(PyMemAllocatorDomain domain, size_t size) {
+    const PyMemAllocatorEx *inner = gi_domain_watched(domain);
+    return is_of_system(domain) ? gi_raw_malloc_aligned(GI_SAMPLE_ALIGNMENT, size) : inner->malloc(inner->ctx, size);
+}
+
+/* The product has been checked. */
+static void *make_zeroed(PyMemAllocatorDomain domain, size_t count, size_t size) {
+    const PyMemAllocatorEx *inner = gi_domain_watched(domain);
+    if (!is_of_system(domain) || count * size > COPIED_MAX) { /* large ones are zero already */
+        return inner->calloc(inner->ctx, count, size);
+    }
+    void *block = gi_raw_malloc_aligned(GI_SAMPLE_ALIGNMENT, count * size);
+    return block != NULL ? memset(block, 0, count * size) : NULL;
+}
+
+/* Large ones grow where they are, as a rule, so they are not copied. */
+static void *remake(PyMemAllocatorDomain domain, void *block, size_t size) {
+    const PyMemAllocatorEx *inner = gi_domain_watched(domain);
+    void *moved = inner->realloc(inner->ctx, block, size);
+    bool stays = moved == NULL || gi_sample_is_on_grain(moved) || size > COPIED_MAX || !is_of_system(domain);
+    void *copy = stays ? NULL : gi_raw_malloc_aligned(GI_SAMPLE_ALIGNMENT, size);
+    if (copy == NULL) {
+        return moved;
+    }
+    memcpy(copy, moved, size);
+    gi_raw_free(NULL, moved);
+    return copy;
 }
 
 /* Records a sample, which may be NULL.  A small one that cannot be recorded is none: a walk could not find it. */
@@ -231,7 +275,7 @@ static void *watch_malloc(void *ctx, size_t size) {
     uint32_t small;
     bool is = is_sample(size, &state, &small);
     look_away(domain);
-    void *block = inner->malloc(inner->ctx, room_for(size, small));
+    void *block = gi_unlikely(is) ? make(domain, room_for(size, small)) : inner->malloc(inner->ctx, size);
     look_again(domain);
     return gi_unlikely(is) ? sampled(domain, block, size, state, small, caller) : block;
 }
@@ -244,8 +288,9 @@ static void *watch_calloc(void *ctx, size_t count, size_t size) {
     uint32_t small;
     bool is = is_sample(count * size, &state, &small);
     look_away(domain);
-    void *block =
-        small != 0 ? inner->calloc(inner->ctx, 1, room_for(0, small)) : inner->calloc(inner->ctx, count, size);
+    void *block = gi_likely(!is) ? inner->calloc(inner->ctx, count, size)
+                  : small != 0   ? make_zeroed(domain, 1, room_for(0, small))
+                                 : make_zeroed(domain, count, size);
     look_again(domain);
     return gi_unlikely(is) ? sampled(domain, block, count * size, state, small, caller) : block;
 }
@@ -259,7 +304,7 @@ static void *watch_realloc(void *ctx, void *block, size_t size) {
     sample *before = gi_sample_may_be(block) ? take(block) : NULL;
     bool is = is_raw_sample(size, &state);
     look_away(domain);
-    void *moved = inner->realloc(inner->ctx, block, size);
+    void *moved = gi_unlikely(is) ? remake(domain, block, size) : inner->realloc(inner->ctx, block, size);
     look_again(domain);
     if (gi_unlikely(is)) {
         moved = sampled(domain, moved, size, state, 0, caller);

@@ -17,6 +17,12 @@ static inline void *gi_raw_malloc(void *ctx, size_t size) {
     return malloc(size != 0 ? size : 1);
 }
 
+/* At a multiple of `alignment`, a power of two. */
+static inline void *gi_raw_malloc_aligned(size_t alignment, size_t size) {
+    void *block;
+    return posix_memalign(&block, alignment, size != 0 ? size : 1) == 0 ? block : NULL;
+}
+
 static inline void *gi_raw_calloc(void *ctx, size_t count, size_t size) {
     (void)ctx;
     return count != 0 && size != 0 ? calloc(count, size) : calloc(1, 1);

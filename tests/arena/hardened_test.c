@@ -95,7 +95,6 @@ static void two_pools_have_two_orders(void) {
 static void expect_ends(unsigned kind, size_t size) {
     size_t offset = gi_hardened_offset(kind);
     _Alignas(16) char block[512], copy[512];
-    const char *wrong = NULL;
     memset(block, 0x5A, sizeof(block));
     gi_hardened_fill(kind, block, size);
     for (size_t i = 0; i < size; i++) {
@@ -104,12 +103,13 @@ static void expect_ends(unsigned kind, size_t size) {
         bool in_word =
             gi_hardened_has_word(kind) &&
             (i >= size - 8 || (offset + 8 + 16 <= size && (i >= size - 16 || (i >= offset + 8 && i < offset + 16))));
-        EXPECT_EQ(!gi_hardened_wake(kind, block, size, &wrong), in_word);
+        const char *wrong = gi_hardened_written(kind, block, size);
+        EXPECT_EQ(wrong != NULL, in_word);
         EXPECT(!in_word || (wrong <= block + i && block + i < wrong + 8));
         memcpy(block, copy, sizeof(copy));
     }
     EXPECT(memcmp(block, copy, offset) == 0);
-    EXPECT(gi_hardened_wake(kind, block, size, &wrong));
+    EXPECT(gi_hardened_written(kind, block, size) == NULL);
     EXPECT(gi_hardened_is_whole(kind, block, size));
     for (size_t i = 0; i < size; i++) {
         block[i] ^= 1;
@@ -164,7 +164,7 @@ static void arenas_elsewhere_have_marks(void) {
     start();
     gi_arena_set_allocator(&(gi_arena_allocator){NULL, map_arena, free_arena});
     gi_pool *pool = make_pool(GI_KIND_MEM, 3);
-    EXPECT((uintptr_t)pool->memory - gi_hardened.base >= gi_hardened.span);
+    EXPECT(gi_hardened_granule(pool->memory) >= gi_hardened.granules);
     expect_carved(GI_KIND_MEM, 3);
     free(arena); /* the process ends */
 }

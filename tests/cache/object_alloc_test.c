@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/arena/arena.h"
+#include "lib/cache/large_alloc.h"
 #include "lib/os/os_memory.h"
 #include "tests/concurrency/unit.h"
 #include "tests/os/system.h"
@@ -38,7 +39,10 @@ static void each_size_has_its_bin(void) {
 static void expect_shut(const gi_fast_limits *limits) {
     EXPECT_EQ(gi_load_relaxed(&limits->sizes), 0);
     EXPECT_EQ(gi_load_relaxed(&limits->pages), 0);
+    EXPECT_EQ(gi_load_relaxed(&limits->swaps), 0);
     EXPECT_EQ(gi_load_relaxed(&limits->large), 0);
+    EXPECT_EQ(gi_load_relaxed(&limits->counted), 0);
+    EXPECT_EQ(gi_load_relaxed(&limits->hardened), 0);
 }
 
 static void expect_open(const gi_fast_limits *limits, bool large) {
@@ -53,14 +57,14 @@ static void expect_fast_path_shut(unsigned kind, void *block) {
     for (size_t size = 0; size <= GI_SMALL_MAX + 16; size++) {
         EXPECT(gi_object_malloc_fast(kind, &gi_limits[kind], size) == NULL);
         EXPECT(gi_object_calloc_fast(kind, &gi_limits[kind], size) == NULL);
-        EXPECT(gi_object_malloc_swap(kind, &gi_limits[kind], size) == NULL);
     }
-    EXPECT(gi_object_malloc_large(&gi_limits[kind], 1000) == NULL);
-    EXPECT(gi_object_calloc_large(&gi_limits[kind], 1000) == NULL);
+    if (!gi_cache_is_attached(gi_current_cache)) { /* else by the limits */
+        EXPECT(gi_large_malloc(1000) == NULL && gi_large_calloc(1000) == NULL);
+        EXPECT(!gi_large_free(&bin)); /* nor is it looked at */
+    }
     EXPECT(gi_object_realloc_fast(kind, &gi_limits[kind], block, 32) == NULL);
     EXPECT(gi_object_realloc_fast(kind, &gi_limits[kind], NULL, 32) == NULL);
     EXPECT(!gi_object_free_fast(kind, &gi_limits[kind], block));
-    EXPECT(!gi_object_free_large(&gi_limits[kind], &bin)); /* nor is it looked at */
     EXPECT_EQ(bin->room, room);
 }
 
@@ -71,11 +75,11 @@ static void domains_open_and_close(void) {
         expect_open(&gi_open_limits, false);
         void *block = gi_object_malloc_slow(kind, 32), *other = gi_object_malloc_slow(kind, 32);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], other)); /* so that both lists have something */
-        gi_object_close(kind);
+        gi_limits_close(kind);
         expect_shut(&gi_limits[kind]);
         expect_open(&gi_limits[!kind], true);
         expect_fast_path_shut(kind, block);
-        gi_object_open(kind, true, false);
+        gi_limits_open(kind, true, false);
         expect_open(&gi_limits[kind], true);
         EXPECT(!gi_object_free_fast(kind, &gi_limits[kind], block)); /* the first one is looked at */
         gi_object_free_slow(kind, block);
@@ -160,14 +164,14 @@ static void the_lists_change_places(void) {
     while (bin->alloc != NULL) {
         rest[count++] = gi_object_malloc_fast(GI_KIND_OBJECT, &gi_limits[GI_KIND_OBJECT], 48);
     }
-    EXPECT(gi_object_malloc_swap(GI_KIND_OBJECT, &gi_limits[GI_KIND_OBJECT], 48) == NULL); /* nothing there */
+    EXPECT(gi_object_swap(GI_KIND_OBJECT, 48) == NULL); /* nothing there */
     EXPECT(gi_object_free_fast(GI_KIND_OBJECT, &gi_limits[GI_KIND_OBJECT], one));
     EXPECT(gi_object_free_fast(GI_KIND_OBJECT, &gi_limits[GI_KIND_OBJECT], two));
-    EXPECT(gi_object_malloc_swap(GI_KIND_OBJECT, &gi_limits[GI_KIND_OBJECT], 48) == two);
+    EXPECT(gi_object_swap(GI_KIND_OBJECT, 48) == two);
     EXPECT(bin->alloc == one && bin->free == NULL);
     EXPECT_EQ(bin->room, bin->cap);
     EXPECT(!bin->fresh);
-    EXPECT(gi_object_malloc_swap(GI_KIND_OBJECT, &gi_limits[GI_KIND_OBJECT], 48) == NULL); /* `alloc` has some */
+    EXPECT(gi_object_swap(GI_KIND_OBJECT, 48) == NULL); /* `alloc` has some */
     EXPECT(gi_object_malloc_fast(GI_KIND_OBJECT, &gi_limits[GI_KIND_OBJECT], 48) == one);
     PyObject_Free(one);
     PyObject_Free(two);

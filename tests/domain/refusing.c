@@ -4,6 +4,7 @@
  */
 #include "tests/domain/refusing.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -13,9 +14,11 @@ static __thread bool all_after;
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count_of, size_t size);
 void *__real_realloc(void *block, size_t size);
+int __real_posix_memalign(void **block, size_t alignment, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count_of, size_t size);
 void *__wrap_realloc(void *block, size_t size);
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size);
 
 static void refuse(unsigned long k, bool all) {
     countdown = k;
@@ -45,3 +48,7 @@ void *__wrap_malloc(size_t size) { return is_refused() ? NULL : __real_malloc(si
 void *__wrap_calloc(size_t count_of, size_t size) { return is_refused() ? NULL : __real_calloc(count_of, size); }
 
 void *__wrap_realloc(void *block, size_t size) { return is_refused() ? NULL : __real_realloc(block, size); }
+
+int __wrap_posix_memalign(void **block, size_t alignment, size_t size) {
+    return is_refused() ? ENOMEM : __real_posix_memalign(block, alignment, size);
+}

@@ -368,6 +368,95 @@ static void a_zeroed_sample_is_zero(void) {
     PyGILState_Release(state);
 }
 
+/* A hook that passes all on, so that what it makes lies anywhere. */
+static struct {
+    PyMemAllocatorEx inner;
+    int calls;
+} hook;
+
+static void *hook_malloc(void *ctx, size_t size) {
+    (void)ctx;
+    hook.calls++;
+    return hook.inner.malloc(hook.inner.ctx, size);
+}
+static void *hook_calloc(void *ctx, size_t count, size_t size) {
+    (void)ctx;
+    hook.calls++;
+    return hook.inner.calloc(hook.inner.ctx, count, size);
+}
+static void *hook_realloc(void *ctx, void *block, size_t size) {
+    (void)ctx;
+    hook.calls++;
+    return hook.inner.realloc(hook.inner.ctx, block, size);
+}
+static void hook_free(void *ctx, void *block) {
+    (void)ctx;
+    hook.calls++;
+    hook.inner.free(hook.inner.ctx, block);
+}
+
+static void set_hook(PyMemAllocatorDomain domain) {
+    PyMem_GetAllocator(domain, &hook.inner);
+    PyMem_SetAllocator(domain, &(PyMemAllocatorEx){NULL, hook_malloc, hook_calloc, hook_realloc, hook_free});
+    hook.calls = 0;
+}
+
+/* What is large goes the short way past the hooks only where there are none. */
+static void hooks_see_large_blocks_beside_the_sampler(void) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    EXPECT(gilloc_sample_start((size_t)1 << 40) == 0);
+    for (int i = 0; i < DOMAINS; i++) {
+        set_hook((PyMemAllocatorDomain)i);
+        void *block = domains[i].malloc(1000);
+        void *zeroed = domains[i].calloc(1, 1000);
+        EXPECT_EQ(hook.calls, 2);
+        block = domains[i].realloc(block, 2000);
+        EXPECT_EQ(hook.calls, 3);
+        domains[i].free(block);
+        domains[i].free(zeroed);
+        EXPECT_EQ(hook.calls, 5);
+        PyMem_SetAllocator((PyMemAllocatorDomain)i, &hook.inner);
+    }
+    PyGILState_Release(state);
+}
+
+static void use_large(int domain, size_t bytes) {
+    char *block = domains[domain].malloc(bytes), *zeroed = domains[domain].calloc(1, bytes);
+    memset(block, 'x', bytes);
+    block = domains[domain].realloc(block, bytes * 3);
+    EXPECT(block[0] == 'x' && block[bytes - 1] == 'x' && zeroed[0] == 0 && zeroed[bytes - 1] == 0);
+    block = domains[domain].realloc(block, bytes / 2);
+    EXPECT(block[0] == 'x' && block[bytes / 2 - 1] == 'x');
+    domains[domain].free(block);
+    domains[domain].free(zeroed);
+}
+
+/* Those that lie where samples do by chance alone are found as well. */
+static void samples_are_found_wherever_they_lie(void) {
+    enum { HOOKED = 50 };
+    static void *hooked[HOOKED];
+    PyGILState_STATE state = PyGILState_Ensure();
+    EXPECT(gilloc_sample_start(1) == 0);
+    for (int i = 0; i < DOMAINS; i++) {
+        for (size_t bytes = 600; bytes < (size_t)1 << 20; bytes += bytes / 2) {
+            use_large(i, bytes);
+        }
+    }
+    EXPECT_EQ(gi_load_relaxed(&gi_sample_count), 0);
+    set_hook(PYMEM_DOMAIN_RAW);
+    for (int i = 0; i < HOOKED; i++) {
+        hooked[i] = i % 2 == 0 ? PyMem_RawMalloc(1000) : PyMem_Malloc(1000);
+    }
+    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &hook.inner);
+    EXPECT_EQ(gi_load_relaxed(&gi_sample_count), HOOKED);
+    for (int i = 0; i < HOOKED; i++) {
+        i % 2 == 0 ? PyMem_RawFree(hooked[i]) : PyMem_Free(hooked[i]);
+    }
+    EXPECT_EQ(gi_load_relaxed(&gi_sample_count), 0);
+    EXPECT_EQ(gi_load_relaxed(&gi_sample_grain), GI_SAMPLE_GRAIN); /* frees look at addresses again */
+    PyGILState_Release(state);
+}
+
 /* --- when memory is out ----------------------------------------------------------------------- */
 
 static void refusals_lose_samples_at_most(void) {
@@ -405,6 +494,8 @@ int main(void) {
         IN_CHILD(a_walk_finds_samples),
         IN_CHILD(samples_are_resized_as_other_blocks),
         IN_CHILD(a_zeroed_sample_is_zero),
+        IN_CHILD(hooks_see_large_blocks_beside_the_sampler),
+        IN_CHILD(samples_are_found_wherever_they_lie),
         IN_CHILD(refusals_lose_samples_at_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
