@@ -27,12 +27,12 @@ static gi_atomic(const PyMemAllocatorEx *) serving[GI_DOMAINS];       /* atomic,
 static gi_atomic(const PyMemAllocatorEx *) behind_probes[GI_DOMAINS]; /* the same, but for probes */
 static gi_atomic(const table *) installed[GI_DOMAINS]; /* atomic, order(domain-table); NULL: the default one */
 static const PyMemAllocatorEx *watchers;               /* guarded by domain_mutex: one for each domain; NULL: none */
-__thread const void *gi_domain_caller;
+__thread const void *gi_domain_caller __attribute__((tls_model("initial-exec")));
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
 static table *tables;                  /* guarded by domain_mutex */
 static bool ready;                     /* guarded by domain_mutex */
 static bool probed;                    /* guarded by domain_mutex: a tracer looks */
-static gi_atomic(bool) lock_is_theirs; /* relaxed: set before the first attach; a runtime's own lock is to be asked */
+gi_atomic(bool) gi_domain_lock;        /* relaxed: as declared; a runtime's own lock is to be asked */
 
 /* --- default allocators, in the form of a table ----------------------------------------------- */
 
@@ -232,11 +232,12 @@ static inline void look_for_tracer(PyMemAllocatorDomain domain) {
 
 /* Who serves the call; what that one asks of it is noted. */
 static inline const PyMemAllocatorEx *serve(PyMemAllocatorDomain domain, const void *caller) {
-    const PyMemAllocatorEx *allocator = current(domain);
-    if (gi_unlikely(allocator != &defaults->tables[domain] || gi_sample_is_watching()) && caller != NULL) {
+    /* order(domain-table): acquire; pairs with release in publish_locked(). */
+    const PyMemAllocatorEx *other = gi_load_acquire(&serving[domain]);
+    if (gi_unlikely(other != NULL || gi_sample_is_watching()) && caller != NULL) {
         gi_domain_caller = caller;
     }
-    return allocator;
+    return gi_likely(other == NULL) ? &defaults->tables[domain] : other;
 }
 
 void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size, const void *caller) {
@@ -289,6 +290,10 @@ static bool same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b) {
            a->free == b->free;
 }
 
+bool gi_domain_is_heap(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocator) {
+    return domain != PYMEM_DOMAIN_RAW && same(allocator, &plain.tables[domain]);
+}
+
 /* The table with these words, or NULL when memory is out. */
 static const table *find_table_locked(const PyMemAllocatorEx *allocator) {
     for (const table *known = tables; known != NULL; known = known->next) {
@@ -312,7 +317,7 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
    large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
    asked about. */
 static void set_open_locked(void) {
-    bool theirs = gi_load_relaxed(&lock_is_theirs); /* relaxed: under domain_mutex */
+    bool theirs = gi_load_relaxed(&gi_domain_lock); /* relaxed: under domain_mutex */
     bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !theirs;
     /* A watcher of the raw domain alone samples. */
     bool sampled = watchers != NULL && watchers[PYMEM_DOMAIN_MEM].malloc == NULL;
@@ -412,12 +417,10 @@ void gi_domain_ready(void) {
 
 void gi_domain_lock_is_theirs(bool theirs) {
     gi_mutex_lock(&domain_mutex);
-    gi_store_relaxed(&lock_is_theirs, theirs);
+    gi_store_relaxed(&gi_domain_lock, theirs);
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }
-
-bool gi_domain_lock_is_to_be_asked(void) { return gi_load_relaxed(&lock_is_theirs); }
 
 void gi_domain_before_fork(void) { gi_mutex_lock(&domain_mutex); }
 

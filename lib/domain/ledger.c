@@ -248,7 +248,9 @@ static void open_locked(gi_ledger *ledger) {
         gi_mutex_init(&ledger->shards[i].mutex, GI_RANK_LEDGER);
     }
     size_t words = gi_os_reservation()->pages * WORDS_A_PAGE;
+    ledger->base = (uintptr_t)gi_os_reservation()->base;
     ledger->shadow = words != 0 ? gi_os_map(words * sizeof(gi_ledger_word)) : NULL;
+    ledger->words = ledger->shadow != NULL ? words : 0;
     ledgers[ledger_count++] = ledger;
     /* order(ledger): release; pairs with acquire in gi_ledger_is_open(). */
     gi_store_release(&ledger->is_open, 1);

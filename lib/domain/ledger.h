@@ -38,6 +38,8 @@
 #define GI_LEDGER_SHARDS 8u
 
 typedef gi_atomic(uint64_t) gi_ledger_word; /* relaxed: see above */
+#define GI_LEDGER_WORD_SHIFT 4
+_Static_assert(1u << GI_LEDGER_WORD_SHIFT == GI_ALIGNMENT, "a word for each place where a block may begin");
 
 typedef struct gi_ledger_shard {
     _Alignas(GI_CACHE_LINE) gi_mutex mutex;
@@ -47,7 +49,9 @@ typedef struct gi_ledger_shard {
 
 typedef struct gi_ledger {
     gi_atomic(uint32_t) is_open; /* atomic, order(ledger) */
-    gi_ledger_word *shadow;      /* constant once open; NULL: address space was refused */
+    uintptr_t base;              /* constant once open: the address of the first word */
+    size_t words;                /* constant once open: of the shadow; 0: address space was refused */
+    gi_ledger_word *shadow;      /* constant once open */
     gi_ledger_shard shards[GI_LEDGER_SHARDS];
 } gi_ledger;
 
@@ -64,10 +68,10 @@ static inline bool gi_ledger_is_open(const gi_ledger *ledger) {
 /* The word of an address in the shadow of an open ledger; NULL: the address is not in the reservation, or not aligned.
  */
 static inline gi_ledger_word *gi_ledger_shadow_word(const gi_ledger *ledger, const void *address) {
-    const gi_reservation *reservation = gi_os_reservation();
-    uintptr_t offset = (uintptr_t)address - (uintptr_t)reservation->base;
-    bool inside = offset >> GI_POOL_SHIFT < reservation->pages && offset % GI_ALIGNMENT == 0;
-    return gi_likely(inside && ledger->shadow != NULL) ? &ledger->shadow[offset / GI_ALIGNMENT] : NULL;
+    uint64_t offset = (uintptr_t)address - ledger->base;
+    /* By rotation, so that one comparison finds both: what is lost in a shift are the highest bits here. */
+    uint64_t word = offset / GI_ALIGNMENT | offset << (64 - GI_LEDGER_WORD_SHIFT);
+    return gi_likely(word < ledger->words) ? &ledger->shadow[word] : NULL;
 }
 
 /* What the next three do for an address that has no word in the shadow.  `detail` may be NULL. */

@@ -23,7 +23,7 @@ typedef struct gi_quarantined {
     void *block;
     size_t size;           /* all of it: bytes that may not change */
     const void *layer;     /* which debug hooks have it */
-    const void *caller;    /* who freed it */
+    uint64_t freed;        /* what hooks say of the address afterwards: who freed it */
     const void *allocated; /* who allocated it */
 } gi_quarantined;
 
