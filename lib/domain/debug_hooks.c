@@ -242,6 +242,17 @@ static inline void write_pads(uint8_t *p, size_t size, char api) {
     memcpy(p + size, &back, sizeof(back));
 }
 
+/* What the block itself says: the same as the ledger, or it is not whole.  The program has just used the block, so this
+   is there before the ledger's word is, and need not wait for it: hence the compiler may not take the one for the other.
+ */
+static inline size_t size_in(const uint8_t *p) {
+    uint64_t size;
+    memcpy(&size, p - GI_DEBUG_FRONT, sizeof(size));
+    size = __builtin_bswap64(size);
+    __asm__("" : "+r"(size));
+    return size;
+}
+
 static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
     uint64_t front[2], back;
     memcpy(front, p - GI_DEBUG_FRONT, sizeof(front));
@@ -718,9 +729,12 @@ static INLINED bool leave_straight(const debug_layer *layer, PyMemAllocatorDomai
         return false;
     }
     uint64_t word = gi_load_relaxed(shadow); /* relaxed: ledger.h */
-    size_t size = small_size_of(word), bytes = size + GI_DEBUG_EXTRA;
-    bool lives = word >> DOMAIN_SHIFT == make_word(LIVE, domain, 0, NULL) >> DOMAIN_SHIFT;
-    if (gi_unlikely(!lives || !pads_are_whole(p, size, apis[domain]) || !gi_quarantine_takes(bytes))) {
+    if (gi_unlikely(word >> DOMAIN_SHIFT != make_word(LIVE, domain, 0, NULL) >> DOMAIN_SHIFT)) {
+        return false;
+    }
+    size_t size = size_in(p), bytes = size + GI_DEBUG_EXTRA;
+    if (gi_unlikely(size != small_size_of(word) || !pads_are_whole(p, size, apis[domain]) ||
+                    !gi_quarantine_takes(bytes))) {
         return false;
     }
     gi_quarantined entry = {base_of(p), bytes, layer, make_word(FREED, domain, 0, gi_domain_caller), caller_of(word)};
