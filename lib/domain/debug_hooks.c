@@ -123,10 +123,12 @@ enum { LIVE = 1, QUARANTINED = 2, FREED = 3 };
 #define NOT_SMALL 0xFFFu                      /* in place of a size */
 #define CALLER_MASK (((uint64_t)1 << 48) - 1) /* what of an address differs from another */
 
-static uint64_t make_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
-    uint64_t small = size < NOT_SMALL ? size : NOT_SMALL;
-    return (uint64_t)state << STATE_SHIFT | (uint64_t)domain << DOMAIN_SHIFT | small << SIZE_SHIFT |
+static uint64_t make_small_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
+    return (uint64_t)state << STATE_SHIFT | (uint64_t)domain << DOMAIN_SHIFT | (uint64_t)size << SIZE_SHIFT |
            ((uintptr_t)caller & CALLER_MASK);
+}
+static uint64_t make_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
+    return make_small_word(state, domain, size < NOT_SMALL ? size : NOT_SMALL, caller);
 }
 static unsigned state_of(uint64_t word) { return (unsigned)(word >> STATE_SHIFT); }
 static PyMemAllocatorDomain domain_of(uint64_t word) { return (PyMemAllocatorDomain)(word >> DOMAIN_SHIFT & 3u); }
@@ -198,42 +200,45 @@ static inline void store(uint8_t *bytes, wide value) { memcpy(bytes, &value, siz
 /* Where the second step of up to HALF bytes begins: such a block may be shorter than two. */
 static inline size_t second_step(size_t size) { return size < 2 * STEP ? size - STEP : STEP; }
 
-/* More than NEAR bytes: as good as memset() up to FAR. */
-static __attribute__((noinline)) void fill_far(uint8_t *bytes, size_t size, wide value) {
-    uint8_t *last = bytes + size - HALF;
-    for (; bytes < last; bytes += HALF) {
-        store(bytes, value);
-        store(bytes + STEP, value);
-        store(bytes + 2 * STEP, value);
-        store(bytes + 3 * STEP, value);
-    }
-    store(last, value);
-    store(last + STEP, value);
-    store(last + 2 * STEP, value);
-    store(last + 3 * STEP, value);
+static inline void fill_half(uint8_t *bytes, wide value) {
+    store(bytes, value);
+    store(bytes + STEP, value);
+    store(bytes + 2 * STEP, value);
+    store(bytes + 3 * STEP, value);
 }
 
-/* All `size` bytes, which are 16 or more. */
-static INLINED void fill(uint8_t *bytes, size_t size, uint8_t byte) {
-    wide value = wide_of(byte);
-    uint8_t *end = bytes + size;
-    if (gi_unlikely(size > NEAR)) {
-        size > FAR ? (void)memset(bytes, byte, size) : fill_far(bytes, size, value);
+/* More than NEAR bytes.  Below FAR it costs less than the call of memset(). */
+static __attribute__((noinline)) void fill_far(uint8_t *bytes, size_t size, uint8_t byte) {
+    if (size > FAR) {
+        memset(bytes, byte, size);
         return;
     }
-    size_t second = STEP;
-    if (size > HALF) {
-        store(bytes + 2 * STEP, value);
-        store(bytes + 3 * STEP, value);
-        store(end - 4 * STEP, value);
-        store(end - 3 * STEP, value);
-    } else {
-        second = second_step(size);
+    wide value = wide_of(byte);
+    uint8_t *last = bytes + size - HALF;
+    for (; bytes < last; bytes += HALF) {
+        fill_half(bytes, value);
     }
-    store(bytes, value);
-    store(bytes + second, value);
-    store(end - STEP - second, value);
-    store(end - STEP, value);
+    fill_half(last, value);
+}
+
+/* From 16 to NEAR bytes. */
+static INLINED void fill_near(uint8_t *bytes, size_t size, uint8_t byte) {
+    wide value = wide_of(byte);
+    uint8_t *end = bytes + size;
+    if (size > HALF) {
+        fill_half(bytes, value);
+        fill_half(end - HALF, value);
+    } else {
+        size_t second = second_step(size);
+        store(bytes, value);
+        store(bytes + second, value);
+        store(end - STEP - second, value);
+        store(end - STEP, value);
+    }
+}
+
+static INLINED void fill(uint8_t *bytes, size_t size, uint8_t byte) {
+    gi_likely(size <= NEAR) ? fill_near(bytes, size, byte) : fill_far(bytes, size, byte);
 }
 
 static inline void write_pads(uint8_t *p, size_t size, char api) {
@@ -242,15 +247,15 @@ static inline void write_pads(uint8_t *p, size_t size, char api) {
     memcpy(p + size, &back, sizeof(back));
 }
 
-/* What the block itself says: the same as the ledger, or it is not whole.  The program has just used the block, so this
-   is there before the ledger's word is, and need not wait for it: hence the compiler may not take the one for the other.
- */
-static inline size_t size_in(const uint8_t *p) {
+/* The size as the block itself says it, if the ledger says the same; else SIZE_MAX.  The program has just used the block,
+   so its size is there before the ledger's is, and what is done by it need not wait for that: hence the compiler is kept
+   from taking the one for the other. */
+static inline size_t size_in(const uint8_t *p, size_t known_size) {
     uint64_t size;
     memcpy(&size, p - GI_DEBUG_FRONT, sizeof(size));
-    size = __builtin_bswap64(size);
-    __asm__("" : "+r"(size));
-    return size;
+    uint64_t same = size = __builtin_bswap64(size);
+    __asm__("" : "+r"(same));
+    return gi_likely(size == known_size) ? same : SIZE_MAX;
 }
 
 static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
@@ -381,10 +386,22 @@ static INLINED void release(const gi_quarantined *entry, const char *function) {
     }
 }
 
-/* The oldest that must leave, for `size` bytes more; one at a time, so that nothing is held while it is freed. */
-static bool pop_raw(size_t size, gi_quarantined *out) {
+static __attribute__((noinline)) void release_now(gi_quarantined entry, const char *function) {
+    release(&entry, function);
+}
+
+static bool pop_raw_locked(size_t keep, gi_quarantined *out) {
+    const gi_quarantined *oldest = raw_quarantine != NULL ? gi_quarantine_pop(raw_quarantine, keep) : NULL;
+    if (oldest != NULL) {
+        *out = *oldest;
+    }
+    return oldest != NULL;
+}
+
+/* One at a time, so that nothing is held while it is freed. */
+static bool pop_raw(gi_quarantined *out) {
     gi_mutex_lock(&quarantine_mutex);
-    bool popped = raw_quarantine != NULL && gi_quarantine_pop(raw_quarantine, size, out);
+    bool popped = pop_raw_locked(0, out);
     gi_mutex_unlock(&quarantine_mutex);
     return popped;
 }
@@ -395,30 +412,30 @@ static bool push_raw(const gi_quarantined *entry) {
     if (raw_quarantine == NULL) {
         raw_quarantine = gi_quarantine_new();
     }
-    while (raw_quarantine != NULL && gi_quarantine_pop(raw_quarantine, entry->size, &out)) {
+    while (pop_raw_locked(gi_quarantine_limit - entry->size, &out)) {
         gi_mutex_unlock(&quarantine_mutex);
-        release(&out, raw_calls.free);
+        release_now(out, raw_calls.free);
         gi_mutex_lock(&quarantine_mutex);
     }
     bool pushed = raw_quarantine != NULL;
     if (pushed) {
-        gi_quarantine_push(raw_quarantine, entry);
+        gi_quarantine_push(raw_quarantine, *entry);
     }
     gi_mutex_unlock(&quarantine_mutex);
     return pushed;
 }
 
-/* In that of the thread's cache. */
-static INLINED bool push(const gi_thread_cache *cache, gi_quarantine *quarantine, const gi_quarantined *entry,
-                        const char *function) {
-    gi_quarantined out;
-    while (gi_quarantine_pop(quarantine, entry->size, &out)) {
-        release(&out, function);
-        if (gi_unlikely(gi_current_cache != cache)) { /* a hook below has detached */
+/* In that of the thread's cache: for `size` bytes, and for some of the next frees.  False: a hook below has detached. */
+static __attribute__((noinline)) bool make_room(const gi_thread_cache *cache, gi_quarantine *quarantine, size_t size,
+                                                const char *function) {
+    size_t keep = gi_quarantine_limit - gi_quarantine_limit / 16 - size;
+    const gi_quarantined *out;
+    while ((out = gi_quarantine_pop(quarantine, keep)) != NULL) {
+        release(out, function);
+        if (gi_unlikely(gi_current_cache != cache)) {
             return false;
         }
     }
-    gi_quarantine_push(quarantine, entry);
     return true;
 }
 
@@ -434,7 +451,12 @@ static bool push_own(const gi_quarantined *entry, const char *function) {
         /* order(quarantine): release; pairs with acquire in gi_debug_count(). */
         gi_store_release(&cache->quarantine, quarantine);
     }
-    return push(cache, quarantine, entry, function);
+    if (!gi_quarantine_has_room(quarantine, entry->size) &&
+        !make_room(cache, quarantine, entry->size, function)) {
+        return false;
+    }
+    gi_quarantine_push(quarantine, *entry);
+    return true;
 }
 
 gi_quarantine *gi_debug_take(gi_thread_cache *cache, gi_quarantine *others) {
@@ -450,9 +472,9 @@ gi_quarantine *gi_debug_take(gi_thread_cache *cache, gi_quarantine *others) {
 void gi_debug_free_all(gi_quarantine *quarantines, const char *function) {
     while (quarantines != NULL) {
         gi_quarantine *next = quarantines->next;
-        gi_quarantined out;
-        while (gi_quarantine_pop(quarantines, SIZE_MAX, &out)) {
-            release(&out, function);
+        const gi_quarantined *out;
+        while ((out = gi_quarantine_pop(quarantines, 0)) != NULL) {
+            release_now(*out, function);
         }
         gi_quarantine_spare(quarantines);
         quarantines = next;
@@ -461,12 +483,13 @@ void gi_debug_free_all(gi_quarantine *quarantines, const char *function) {
 
 void gi_debug_flush(gi_thread_cache *cache, const char *function) {
     gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's, or the world is stopped */
-    gi_quarantined out;
-    while (quarantine != NULL && gi_quarantine_pop(quarantine, SIZE_MAX, &out)) {
-        release(&out, function);
+    const gi_quarantined *own;
+    while (quarantine != NULL && (own = gi_quarantine_pop(quarantine, 0)) != NULL) {
+        release_now(*own, function);
     }
-    while (pop_raw(SIZE_MAX, &out)) {
-        release(&out, function);
+    gi_quarantined raw;
+    while (pop_raw(&raw)) {
+        release_now(raw, function);
     }
 }
 
@@ -626,7 +649,7 @@ static inline void leave(const debug_layer *layer, void *p, known what, const ch
     bool waits = gi_quarantine_takes(entry.size) &&
                  (layer->domain == PYMEM_DOMAIN_RAW ? push_raw(&entry) : push_own(&entry, function));
     if (!waits) {
-        release(&entry, function);
+        release_now(entry, function);
     }
 }
 
@@ -648,12 +671,25 @@ static inline void require(const debug_layer *layer, const char *function, size_
 static inline bool is_straight(const debug_layer *layer) { return layer->straight && !gi_domain_lock_is_to_be_asked(); }
 
 /* What the allocator below gave, with all that is in a block of `size` bytes before its user has it. */
-static INLINED void *dress_new(const debug_layer *layer, PyMemAllocatorDomain domain, uint8_t *base, size_t size) {
-    uint8_t *p = enter(layer, domain, base, size);
+static __attribute__((noinline)) void *dress_any(const debug_layer *layer, uint8_t *base, size_t size) {
+    uint8_t *p = enter(layer, layer->domain, base, size);
     if (gi_likely(p != NULL)) {
         fill(p - 8, size + 16, GI_DEBUG_NEW); /* with what the pads then overwrite */
-        write_pads(p, size, apis[domain]);
+        write_pads(p, size, apis[layer->domain]);
     }
+    return p;
+}
+
+/* The same for a block of the heap: a short one without a call. */
+static INLINED void *dress_new(const debug_layer *layer, PyMemAllocatorDomain domain, uint8_t *base, size_t size) {
+    uint8_t *p = base + GI_DEBUG_FRONT;
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (gi_unlikely(shadow == NULL || size + 16 > NEAR)) {
+        return dress_any(layer, base, size);
+    }
+    gi_store_relaxed(shadow, make_small_word(LIVE, domain, size, gi_domain_caller)); /* relaxed: ledger.h */
+    fill_near(p - 8, size + 16, GI_DEBUG_NEW);
+    write_pads(p, size, apis[domain]);
     return p;
 }
 
@@ -671,7 +707,7 @@ static __attribute__((noinline)) void *malloc_else(const debug_layer *layer, siz
     }
     require(layer, layer->calls->malloc, size, NULL);
     uint8_t *base = size <= BYTES_MAX ? below_malloc(layer, size + GI_DEBUG_EXTRA) : NULL;
-    return base != NULL ? dress_new(layer, layer->domain, base, size) : NULL;
+    return base != NULL ? dress_any(layer, base, size) : NULL;
 }
 
 static INLINED void *malloc_in(const debug_layer *layer, PyMemAllocatorDomain domain, size_t size) {
@@ -719,37 +755,36 @@ static __attribute__((noinline)) void free_else(const debug_layer *layer, void *
     }
 }
 
+/* The quarantine is full: once more with room in it, or in the other way. */
+static __attribute__((noinline)) void free_with_room(const debug_layer *layer, void *p, size_t bytes);
+
 /* A live block, whole, of a pool, that may wait in the quarantine of the thread, which has one: that of a detached
-   thread has none.  False: it has not been touched. */
-static INLINED bool leave_straight(const debug_layer *layer, PyMemAllocatorDomain domain, void *p) {
-    const gi_thread_cache *cache = gi_current_cache;
-    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's own */
+   thread has none.  All calls are at the end, so that nothing is saved for them. */
+static INLINED void free_in(const debug_layer *layer, PyMemAllocatorDomain domain, void *p) {
+    gi_quarantine *quarantine = gi_load_relaxed(&gi_current_cache->quarantine); /* relaxed: the owner's own */
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
-    if (gi_unlikely(!is_straight(layer) || quarantine == NULL || shadow == NULL)) {
-        return false;
+    if (domain == PYMEM_DOMAIN_RAW || gi_unlikely(!is_straight(layer) || quarantine == NULL || shadow == NULL)) {
+        free_else(layer, p);
+        return;
     }
     uint64_t word = gi_load_relaxed(shadow); /* relaxed: ledger.h */
     if (gi_unlikely(word >> DOMAIN_SHIFT != make_word(LIVE, domain, 0, NULL) >> DOMAIN_SHIFT)) {
-        return false;
+        free_else(layer, p);
+        return;
     }
-    size_t size = size_in(p), bytes = size + GI_DEBUG_EXTRA;
-    if (gi_unlikely(size != small_size_of(word) || !pads_are_whole(p, size, apis[domain]) ||
-                    !gi_quarantine_takes(bytes))) {
-        return false;
+    size_t size = size_in(p, small_size_of(word)), bytes = size + GI_DEBUG_EXTRA;
+    if (gi_unlikely(size == SIZE_MAX || !pads_are_whole(p, size, apis[domain]) || !gi_quarantine_takes(bytes))) {
+        free_else(layer, p);
+        return;
+    }
+    if (gi_unlikely(!gi_quarantine_has_room(quarantine, bytes))) {
+        free_with_room(layer, p, bytes);
+        return;
     }
     gi_quarantined entry = {base_of(p), bytes, layer, make_word(FREED, domain, 0, gi_domain_caller), caller_of(word)};
     gi_store_relaxed(shadow, quarantined_of(word)); /* relaxed: ledger.h */
+    gi_quarantine_push(quarantine, entry);
     fill(entry.block, bytes, GI_DEBUG_FREED);
-    if (gi_unlikely(!push(cache, quarantine, &entry, layer->calls->free))) {
-        release(&entry, layer->calls->free);
-    }
-    return true;
-}
-
-static INLINED void free_in(const debug_layer *layer, PyMemAllocatorDomain domain, void *p) {
-    if (domain == PYMEM_DOMAIN_RAW || gi_unlikely(!leave_straight(layer, domain, p))) {
-        free_else(layer, p);
-    }
 }
 
 /* As the heap does (CPython's pymalloc_realloc): a block is not copied to save a quarter of it.  It may have all of a
@@ -820,6 +855,12 @@ FUNCTIONS(mem, PYMEM_DOMAIN_MEM)
 FUNCTIONS(object, PYMEM_DOMAIN_OBJ)
 
 static const PyMemAllocatorEx tables[GI_DOMAINS] = {TABLE(raw), TABLE(mem), TABLE(object)};
+
+static void free_with_room(const debug_layer *layer, void *p, size_t bytes) {
+    const gi_thread_cache *cache = gi_current_cache;
+    make_room(cache, gi_load_relaxed(&cache->quarantine), bytes, layer->calls->free); /* relaxed: the owner's own */
+    tables[layer->domain].free((void *)(uintptr_t)layer, p);
+}
 
 static bool is_layer(const PyMemAllocatorEx *allocator) { return allocator->realloc == layer_realloc; }
 

@@ -49,15 +49,20 @@ static inline bool gi_quarantine_takes(size_t size) { return size <= gi_quaranti
 /* Whether a block of `size` bytes is one of the raw domain's, not of a pool: as far as its size tells. */
 static inline bool gi_quarantine_is_large(size_t size) { return size + gi_kinds[GI_KIND_MEM].tail > GI_SMALL_MAX; }
 
-/* The oldest entry leaves, if there must be room for `size` bytes more; with SIZE_MAX in any case.  False: there is
-   room, or it is empty. */
-static inline bool gi_quarantine_pop(gi_quarantine *quarantine, size_t size, gi_quarantined *out) {
+/* Whether `size` bytes more may wait. */
+static inline bool gi_quarantine_has_room(const gi_quarantine *quarantine, size_t size) {
     uint64_t count = gi_load_relaxed(&quarantine->count); /* relaxed: the owner's own */
-    bool room = size != SIZE_MAX && count <= quarantine->mask && quarantine->bytes + size <= gi_quarantine_limit;
-    if (gi_unlikely(room || count == 0)) {
-        return false;
+    return count <= quarantine->mask && quarantine->bytes + size <= gi_quarantine_limit;
+}
+
+/* The oldest entry leaves, if more than `keep` bytes wait or nothing more may; else NULL.  It is there to be read until
+   the next one comes. */
+static inline const gi_quarantined *gi_quarantine_pop(gi_quarantine *quarantine, size_t keep) {
+    uint64_t count = gi_load_relaxed(&quarantine->count); /* relaxed: the owner's own */
+    if (gi_unlikely(quarantine->bytes <= keep && count <= quarantine->mask)) {
+        return NULL;
     }
-    *out = quarantine->ring[quarantine->first];
+    const gi_quarantined *out = &quarantine->ring[quarantine->first];
     /* A block that has been left alone for a while is fetched before its turn. */
     __builtin_prefetch(quarantine->ring[(quarantine->first + 4) & quarantine->mask].block, 1);
     quarantine->first = (quarantine->first + 1) & quarantine->mask;
@@ -66,17 +71,22 @@ static inline bool gi_quarantine_pop(gi_quarantine *quarantine, size_t size, gi_
     if (gi_unlikely(gi_quarantine_is_large(out->size))) {
         gi_counter_sub(&quarantine->large, 1);
     }
-    return true;
+    return out;
 }
 
 /* There is room for it. */
-static inline void gi_quarantine_push(gi_quarantine *quarantine, const gi_quarantined *entry) {
+static inline void gi_quarantine_push(gi_quarantine *quarantine, gi_quarantined entry) {
     uint64_t count = gi_load_relaxed(&quarantine->count); /* relaxed: the owner's own */
     gi_assert(count <= quarantine->mask);
-    quarantine->ring[(quarantine->first + (uint32_t)count) & quarantine->mask] = *entry;
-    quarantine->bytes += entry->size;
+    gi_quarantined *place = &quarantine->ring[(quarantine->first + (uint32_t)count) & quarantine->mask];
+    place->block = entry.block;
+    place->size = entry.size;
+    place->layer = entry.layer;
+    place->freed = entry.freed;
+    place->allocated = entry.allocated;
+    quarantine->bytes += entry.size;
     gi_counter_add(&quarantine->count, 1);
-    if (gi_unlikely(gi_quarantine_is_large(entry->size))) {
+    if (gi_unlikely(gi_quarantine_is_large(entry.size))) {
         gi_counter_add(&quarantine->large, 1);
     }
 }
