@@ -79,6 +79,9 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CAL
         if (gi_unlikely(gi_sample_is_watching())) {                                                            \
             return name##_malloc_counted(size CALLER_ARGUMENT_AGAIN);                                          \
         }                                                                                                      \
+        if (gi_unlikely(!gi_below_relaxed(size, &gi_limits[kind].sizes))) { /* a hook serves the domain */     \
+            return gi_domain_malloc(domain, size, CALLER);                                                     \
+        }                                                                                                      \
         void *block = gi_object_malloc_swap_slow(kind, &gi_limits[kind], size);                                \
         return block != NULL ? block : gi_domain_malloc(domain, size, CALLER);                                 \
     }                                                                                                          \

@@ -435,7 +435,10 @@ static inline void *gi_object_calloc_large(const gi_fast_limits *limits, size_t 
 
 static inline bool gi_object_free_large(const gi_fast_limits *limits, void *block) {
     gi_thread_cache *cache = gi_current_cache;
-    if (gi_unlikely(!gi_object_is_straight(cache, limits, 0) || !gi_object_is_large(block))) {
+    if (gi_unlikely(!gi_below_relaxed(0, &limits->large))) { /* as gi_object_is_straight(), but one after the other */
+        return false;
+    }
+    if (gi_unlikely(!gi_cache_is_attached(cache) || !gi_object_is_large(block))) {
         return false;
     }
     gi_counter_add(&cache->large_freed, 1);

@@ -31,6 +31,7 @@ typedef struct debug_layer {
     PyMemAllocatorEx below;      /* constant */
     PyMemAllocatorDomain domain; /* constant */
     bool straight;               /* constant: `below` is gilloc's plain heap, which is called without the table */
+    bool waits;                  /* constant: and each of its blocks may wait in a quarantine */
     const gi_call_names *calls;  /* constant */
     struct debug_layer *next;    /* constant: all layers ever */
 } debug_layer;
@@ -247,22 +248,32 @@ static inline void write_pads(uint8_t *p, size_t size, char api) {
     memcpy(p + size, &back, sizeof(back));
 }
 
-/* The size as the block itself says it, if the ledger says the same; else SIZE_MAX.  The program has just used the block,
-   so its size is there before the ledger's is, and what is done by it need not wait for that: hence the compiler is kept
-   from taking the one for the other. */
-static inline size_t size_in(const uint8_t *p, size_t known_size) {
+/* The size that is written in the block.  The compiler is kept from putting another one in its place that it has been
+   compared with. */
+static inline size_t written_size(const uint8_t *p) {
     uint64_t size;
     memcpy(&size, p - GI_DEBUG_FRONT, sizeof(size));
-    uint64_t same = size = __builtin_bswap64(size);
-    __asm__("" : "+r"(same));
-    return gi_likely(size == known_size) ? same : SIZE_MAX;
+    size = __builtin_bswap64(size);
+    __asm__("" : "+r"(size));
+    return size;
+}
+
+/* The 16 bytes before p, and the 8 past the end, are as they were written. */
+static inline bool size_is_whole(const uint8_t *p, size_t size) {
+    uint64_t written;
+    memcpy(&written, p - GI_DEBUG_FRONT, sizeof(written));
+    return written == __builtin_bswap64(size);
+}
+
+static inline bool bytes_are_whole(const uint8_t *p, size_t size, char api) {
+    uint64_t front, back;
+    memcpy(&front, p - GI_DEBUG_FRONT / 2, sizeof(front));
+    memcpy(&back, p + size, sizeof(back));
+    return front == front_of(api) && back == PADS;
 }
 
 static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
-    uint64_t front[2], back;
-    memcpy(front, p - GI_DEBUG_FRONT, sizeof(front));
-    memcpy(&back, p + size, sizeof(back));
-    return front[0] == __builtin_bswap64(size) && front[1] == front_of(api) && back == PADS;
+    return size_is_whole(p, size) && bytes_are_whole(p, size, api);
 }
 
 /* --- quarantine ------------------------------------------------------------------------------- */
@@ -318,9 +329,9 @@ typedef struct quarantine_search {
 } quarantine_search;
 
 static void look_into(const gi_quarantine *quarantine, quarantine_search *search) {
-    uint64_t count = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0; /* relaxed: a hint */
-    for (uint64_t i = 0; i < count && i <= quarantine->mask; i++) {
-        const gi_quarantined *entry = &quarantine->ring[(quarantine->first + i) & quarantine->mask];
+    uint32_t count = quarantine != NULL ? gi_quarantine_count(quarantine) : 0;
+    for (uint32_t i = 0; i < count && i <= quarantine->mask; i++) {
+        const gi_quarantined *entry = gi_quarantine_at(quarantine, i);
         if (entry->block == search->block) {
             search->found = *entry;
         }
@@ -460,8 +471,8 @@ static bool push_own(const gi_quarantined *entry, const char *function) {
 }
 
 gi_quarantine *gi_debug_take(gi_thread_cache *cache, gi_quarantine *others) {
-    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine);      /* relaxed: the caller's own */
-    if (quarantine == NULL || gi_load_relaxed(&quarantine->count) == 0) { /* relaxed: the caller's own */
+    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the caller's own */
+    if (quarantine == NULL || gi_quarantine_count(quarantine) == 0) {
         return others;
     }
     gi_store_relaxed(&cache->quarantine, NULL); /* relaxed: as above; it publishes nothing */
@@ -498,7 +509,7 @@ void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *lar
     const gi_quarantine *quarantine = gi_load_acquire(&cache->quarantine);
     /* relaxed: statistics */
     *large = quarantine != NULL ? gi_load_relaxed(&quarantine->large) : 0;
-    uint64_t all = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0;
+    uint64_t all = quarantine != NULL ? gi_quarantine_count(quarantine) : 0;
     *small = all > *large ? all - *large : 0;
 }
 
@@ -759,11 +770,14 @@ static __attribute__((noinline)) void free_else(const debug_layer *layer, void *
 static __attribute__((noinline)) void free_with_room(const debug_layer *layer, void *p, size_t bytes);
 
 /* A live block, whole, of a pool, that may wait in the quarantine of the thread, which has one: that of a detached
-   thread has none.  All calls are at the end, so that nothing is saved for them. */
+   thread has none.  All calls are at the end, so that nothing is saved for them.
+   The block's own size is what all is done by, when the ledger's turns out to be the same: the program has just used the
+   block, so the processor need not wait for the ledger's word, which is less often at hand. */
 static INLINED void free_in(const debug_layer *layer, PyMemAllocatorDomain domain, void *p) {
     gi_quarantine *quarantine = gi_load_relaxed(&gi_current_cache->quarantine); /* relaxed: the owner's own */
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
-    if (domain == PYMEM_DOMAIN_RAW || gi_unlikely(!is_straight(layer) || quarantine == NULL || shadow == NULL)) {
+    bool may = domain != PYMEM_DOMAIN_RAW && layer->waits && !gi_domain_lock_is_to_be_asked();
+    if (gi_unlikely(!may || quarantine == NULL || shadow == NULL)) {
         free_else(layer, p);
         return;
     }
@@ -772,8 +786,8 @@ static INLINED void free_in(const debug_layer *layer, PyMemAllocatorDomain domai
         free_else(layer, p);
         return;
     }
-    size_t size = size_in(p, small_size_of(word)), bytes = size + GI_DEBUG_EXTRA;
-    if (gi_unlikely(size == SIZE_MAX || !pads_are_whole(p, size, apis[domain]) || !gi_quarantine_takes(bytes))) {
+    size_t size = written_size(p), bytes = size + GI_DEBUG_EXTRA;
+    if (gi_unlikely(!size_is_whole(p, small_size_of(word)) || !bytes_are_whole(p, size, apis[domain]))) {
         free_else(layer, p);
         return;
     }
@@ -781,8 +795,8 @@ static INLINED void free_in(const debug_layer *layer, PyMemAllocatorDomain domai
         free_with_room(layer, p, bytes);
         return;
     }
-    gi_quarantined entry = {base_of(p), bytes, layer, make_word(FREED, domain, 0, gi_domain_caller), caller_of(word)};
     gi_store_relaxed(shadow, quarantined_of(word)); /* relaxed: ledger.h */
+    gi_quarantined entry = {base_of(p), bytes, layer, make_word(FREED, domain, 0, gi_domain_caller), caller_of(word)};
     gi_quarantine_push(quarantine, entry);
     fill(entry.block, bytes, GI_DEBUG_FREED);
 }
@@ -914,7 +928,8 @@ static debug_layer *find_layer_locked(PyMemAllocatorDomain domain, const PyMemAl
     debug_layer *made = gi_os_meta_alloc(sizeof(debug_layer));
     if (made != NULL) {
         const gi_call_names *calls = domain == PYMEM_DOMAIN_RAW ? &raw_calls : &gi_calls[domain - 1];
-        *made = (debug_layer){*below, domain, gi_domain_is_heap(domain, below), calls, layers};
+        bool straight = gi_domain_is_heap(domain, below);
+        *made = (debug_layer){*below, domain, straight, straight && gi_quarantine_takes(GI_SMALL_MAX), calls, layers};
         layers = made;
     }
     return made;

@@ -221,11 +221,9 @@ static void *probe_realloc(void *ctx, void *block, size_t size) {
 static const PyMemAllocatorEx probing[GI_DOMAINS] = {PROBING(PYMEM_DOMAIN_RAW), PROBING(PYMEM_DOMAIN_MEM),
                                                      PROBING(PYMEM_DOMAIN_OBJ)};
 
-/* In each call that allocates. */
-static inline void look_for_tracer(PyMemAllocatorDomain domain) {
-    if (gi_probes_wanted() && gi_load_relaxed(&serving[domain]) != &probing[domain]) { /* relaxed: only compared */
-        follow_tracer();
-    }
+/* In each call that allocates: whether a tracer has come. */
+static inline bool has_new_tracer(PyMemAllocatorDomain domain) {
+    return gi_probes_wanted() && gi_load_relaxed(&serving[domain]) != &probing[domain]; /* relaxed: only compared */
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
@@ -240,20 +238,35 @@ static inline const PyMemAllocatorEx *serve(PyMemAllocatorDomain domain, const v
     return gi_likely(other == NULL) ? &defaults->tables[domain] : other;
 }
 
+static inline void *serve_malloc(PyMemAllocatorDomain domain, size_t size, const void *caller) {
+    const PyMemAllocatorEx *allocator = serve(domain, caller);
+    return allocator->malloc(allocator->ctx, size);
+}
+
+/* Apart, so that the call without a tracer needs no frame. */
+static __attribute__((noinline, cold)) void *follow_and_malloc(PyMemAllocatorDomain domain, size_t size,
+                                                               const void *caller) {
+    follow_tracer();
+    return serve_malloc(domain, size, caller);
+}
+
 void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size, const void *caller) {
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
-    look_for_tracer(domain);
-    const PyMemAllocatorEx *allocator = serve(domain, caller);
-    return allocator->malloc(allocator->ctx, size);
+    if (gi_unlikely(has_new_tracer(domain))) {
+        return follow_and_malloc(domain, size, caller);
+    }
+    return serve_malloc(domain, size, caller);
 }
 
 void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size, const void *caller) {
     if (gi_unlikely(size != 0 && count > (size_t)PY_SSIZE_T_MAX / size)) {
         return NULL;
     }
-    look_for_tracer(domain);
+    if (gi_unlikely(has_new_tracer(domain))) {
+        follow_tracer();
+    }
     const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->calloc(allocator->ctx, count, size);
 }
@@ -262,7 +275,9 @@ void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size, c
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
-    look_for_tracer(domain);
+    if (gi_unlikely(has_new_tracer(domain))) {
+        follow_tracer();
+    }
     const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->realloc(allocator->ctx, block, size);
 }
