@@ -329,8 +329,8 @@ typedef struct quarantine_search {
 } quarantine_search;
 
 static void look_into(const gi_quarantine *quarantine, quarantine_search *search) {
-    uint32_t count = quarantine != NULL ? gi_quarantine_count(quarantine) : 0;
-    for (uint32_t i = 0; i < count && i <= quarantine->mask; i++) {
+    uint32_t count = quarantine != NULL ? gi_quarantine_count_seen(quarantine) : 0;
+    for (uint32_t i = 0; i < count; i++) {
         const gi_quarantined *entry = gi_quarantine_at(quarantine, i);
         if (entry->block == search->block) {
             search->found = *entry;
@@ -439,7 +439,7 @@ static bool push_raw(const gi_quarantined *entry) {
 /* In that of the thread's cache: for `size` bytes, and for some of the next frees.  False: a hook below has detached. */
 static __attribute__((noinline)) bool make_room(const gi_thread_cache *cache, gi_quarantine *quarantine, size_t size,
                                                 const char *function) {
-    size_t keep = gi_quarantine_limit - gi_quarantine_limit / 16 - size;
+    size_t most = gi_quarantine_limit - gi_quarantine_limit / 16, keep = most > size ? most - size : 0;
     const gi_quarantined *out;
     while ((out = gi_quarantine_pop(quarantine, keep)) != NULL) {
         release(out, function);
@@ -509,7 +509,7 @@ void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *lar
     const gi_quarantine *quarantine = gi_load_acquire(&cache->quarantine);
     /* relaxed: statistics */
     *large = quarantine != NULL ? gi_load_relaxed(&quarantine->large) : 0;
-    uint64_t all = quarantine != NULL ? gi_quarantine_count(quarantine) : 0;
+    uint64_t all = quarantine != NULL ? gi_quarantine_count_seen(quarantine) : 0;
     *small = all > *large ? all - *large : 0;
 }
 
@@ -872,8 +872,9 @@ static const PyMemAllocatorEx tables[GI_DOMAINS] = {TABLE(raw), TABLE(mem), TABL
 
 static void free_with_room(const debug_layer *layer, void *p, size_t bytes) {
     const gi_thread_cache *cache = gi_current_cache;
-    make_room(cache, gi_load_relaxed(&cache->quarantine), bytes, layer->calls->free); /* relaxed: the owner's own */
-    tables[layer->domain].free((void *)(uintptr_t)layer, p);
+    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's own */
+    bool room = make_room(cache, quarantine, bytes, layer->calls->free) && gi_quarantine_has_room(quarantine, bytes);
+    room ? tables[layer->domain].free((void *)(uintptr_t)layer, p) : free_else(layer, p);
 }
 
 static bool is_layer(const PyMemAllocatorEx *allocator) { return allocator->realloc == layer_realloc; }

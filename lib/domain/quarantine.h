@@ -37,9 +37,14 @@ typedef struct gi_quarantine {
     struct gi_quarantine *next; /* of the spare ones */
 } gi_quarantine;
 
-/* Blocks in it. */
+/* Blocks in it: for the owner; and for others, under whose eyes it changes: never more than it has places. */
 static inline uint32_t gi_quarantine_count(const gi_quarantine *quarantine) {
-    return gi_load_relaxed(&quarantine->past) - gi_load_relaxed(&quarantine->first); /* relaxed: as declared */
+    uint32_t first = gi_load_relaxed(&quarantine->first); /* relaxed: as declared */
+    return gi_load_relaxed(&quarantine->past) - first;    /* relaxed: as declared */
+}
+static inline uint32_t gi_quarantine_count_seen(const gi_quarantine *quarantine) {
+    uint32_t count = gi_quarantine_count(quarantine);
+    return count <= quarantine->mask ? count : quarantine->mask + 1;
 }
 /* Whose turn it is after `index` others. */
 static inline gi_quarantined *gi_quarantine_at(const gi_quarantine *quarantine, uint32_t index) {
