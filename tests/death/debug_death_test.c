@@ -22,6 +22,7 @@
 #define BAD_FRONT "    The 7 pad bytes at p-7 are not all FORBIDDENBYTE (0xfd):\n"
 #define BAD_BACK "    The 8 pad bytes at tail=X are not all FORBIDDENBYTE (0xfd):\n"
 #define DATA_16 "    Data at p: cd cd cd cd cd cd cd cd cd cd cd cd cd cd cd cd\n"
+#define DATA_16_WITH_PADS "    Data at p: cd cd cd cd cd cd cd cd fd fd fd fd fd fd fd fd\n"
 #define DATA_1000 "    Data at p: cd cd cd cd cd cd cd cd ... cd cd cd cd cd cd cd cd\n"
 #define DATA_10 "    Data at p: cd cd cd cd cd cd cd cd cd cd\n"
 #define ALLOCATED "\nMemory block allocated at (most recent call first):\n  X in debug_death_test+X\n\n"
@@ -92,9 +93,11 @@
 static const size_t small = 16, large = 1000;
 #define SIZE(arg) (*(const size_t *)(arg))
 
+/* The thread has a quarantine afterwards, so that the next frees may take the short way. */
 static void attach(void) {
     PyGILState_Ensure();
     PyMem_SetupDebugHooks();
+    PyMem_Free(PyMem_Malloc(1));
 }
 
 static void object_free_of_mem(const void *size) {
@@ -142,6 +145,16 @@ static void underrun_of_the_size(const void *unused) {
     attach();
     char *p = PyMem_Malloc(16);
     memset(p - 16, 0x7f, 8);
+    PyMem_Free(p);
+}
+
+/* Where the false size leads to there are eight bytes as pads are. */
+static void underrun_of_the_size_to_one_that_fits(const void *unused) {
+    (void)unused;
+    attach();
+    char *p = PyMem_Malloc(16);
+    memset(p + 8, 0xfd, 8);
+    p[-9] = 8;
     PyMem_Free(p);
 }
 
@@ -315,6 +328,8 @@ static struct death_case cases[] = {
      BLOCK("m", "16") GOOD_FRONT GOOD_BACK DATA_16 ALLOCATED LEADING("PyMem_Free", "mem", "16")},
     {"underrun_of_the_size", underrun_of_the_size, NULL, GILLOC_MODE_GIL, 0,
      BLOCK("m", "16") GOOD_FRONT GOOD_BACK DATA_16 ALLOCATED LEADING("PyMem_Free", "mem", "16")},
+    {"underrun_of_the_size_to_one_that_fits", underrun_of_the_size_to_one_that_fits, NULL, GILLOC_MODE_GIL, 0,
+     BLOCK("m", "16") GOOD_FRONT GOOD_BACK DATA_16_WITH_PADS ALLOCATED LEADING("PyMem_Free", "mem", "16")},
     {"free_twice", free_twice, &small, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyMem_Free", "m", "mem")},
     {"free_twice, large", free_twice, &large, GILLOC_MODE_FREE, 0, DOUBLE_FREE("PyMem_Free", "m", "mem")},
     {"raw_free_twice", raw_free_twice, &small, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyMem_RawFree", "r", "raw")},
