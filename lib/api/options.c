@@ -53,7 +53,7 @@ static const gi_option_row options[GI_OPTIONS] = {
                                 "as gilloc_set_retire_limit()"},
     [GI_OPTION_STOP_DEADLINE] = {"GILLOC_STOP_DEADLINE", "microseconds", NULL, 0, false, "microseconds; 0",
                                  "as gilloc_set_stop_deadline()"},
-    [GI_OPTION_QUARANTINE] = {"GILLOC_QUARANTINE", "bytes", NULL, 1u << 17, false, "bytes; 131072",
+    [GI_OPTION_QUARANTINE] = {"GILLOC_QUARANTINE", "bytes", NULL, 1u << 18, false, "bytes; 262144",
                               "with debug hooks: how much of freed blocks each thread keeps from being used again, to "
                               "find who writes to them"},
     [GI_OPTION_MALLOC_STATS] = {"PYTHONMALLOCSTATS", NULL, NULL, 0, false, "anything; not set",

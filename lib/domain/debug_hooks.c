@@ -181,8 +181,8 @@ static uint64_t front_of(char api) {
     return front;
 }
 
-/* Short blocks are filled, and looked at, by steps of 16 bytes from both ends: four for up to HALF bytes, eight for up to
-   NEAR.  So there are as many steps whatever the size, and one branch that a size may mislead. */
+/* Short blocks are filled, and looked at, by steps of 16 bytes from both ends: four for up to HALF bytes, eight for up
+   to NEAR.  So there are as many steps whatever the size, and one branch that a size may mislead. */
 typedef uint64_t wide __attribute__((vector_size(16)));
 enum { STEP = sizeof(wide), HALF = 4 * STEP, NEAR = 8 * STEP, FAR = 128 * STEP };
 
@@ -436,7 +436,8 @@ static bool push_raw(const gi_quarantined *entry) {
     return pushed;
 }
 
-/* In that of the thread's cache: for `size` bytes, and for some of the next frees.  False: a hook below has detached. */
+/* In that of the thread's cache: for `size` bytes, and for some of the next frees.  False: a hook below has detached.
+ */
 static __attribute__((noinline)) bool make_room(const gi_thread_cache *cache, gi_quarantine *quarantine, size_t size,
                                                 const char *function) {
     size_t most = gi_quarantine_limit - gi_quarantine_limit / 16, keep = most > size ? most - size : 0;
@@ -462,8 +463,7 @@ static bool push_own(const gi_quarantined *entry, const char *function) {
         /* order(quarantine): release; pairs with acquire in gi_debug_count(). */
         gi_store_release(&cache->quarantine, quarantine);
     }
-    if (!gi_quarantine_has_room(quarantine, entry->size) &&
-        !make_room(cache, quarantine, entry->size, function)) {
+    if (!gi_quarantine_has_room(quarantine, entry->size) && !make_room(cache, quarantine, entry->size, function)) {
         return false;
     }
     gi_quarantine_push(quarantine, *entry);
@@ -771,8 +771,8 @@ static __attribute__((noinline)) void free_with_room(const debug_layer *layer, v
 
 /* A live block, whole, of a pool, that may wait in the quarantine of the thread, which has one: that of a detached
    thread has none.  All calls are at the end, so that nothing is saved for them.
-   The block's own size is what all is done by, when the ledger's turns out to be the same: the program has just used the
-   block, so the processor need not wait for the ledger's word, which is less often at hand. */
+   The block's own size is what all is done by, when the ledger's turns out to be the same: the program has just used
+   the block, so the processor need not wait for the ledger's word, which is less often at hand. */
 static INLINED void free_in(const debug_layer *layer, PyMemAllocatorDomain domain, void *p) {
     gi_quarantine *quarantine = gi_load_relaxed(&gi_current_cache->quarantine); /* relaxed: the owner's own */
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
@@ -858,11 +858,12 @@ static void *layer_realloc(void *ctx, void *p, size_t size) {
 }
 
 /* The tables of the layers of each domain, whose functions know the domain. */
-#define FUNCTIONS(name, domain)                                                                                        \
-    static void *name##_malloc(void *ctx, size_t size) { return malloc_in(ctx, domain, size); }                        \
-    static void *name##_calloc(void *ctx, size_t count, size_t size) { return calloc_in(ctx, domain, count, size); }   \
+#define FUNCTIONS(name, domain)                                                                                      \
+    static void *name##_malloc(void *ctx, size_t size) { return malloc_in(ctx, domain, size); }                      \
+    static void *name##_calloc(void *ctx, size_t count, size_t size) { return calloc_in(ctx, domain, count, size); } \
     static void name##_free(void *ctx, void *p) { free_in(ctx, domain, p); }
-#define TABLE(name) {NULL, name##_malloc, name##_calloc, layer_realloc, name##_free}
+#define TABLE(name) \
+    { NULL, name##_malloc, name##_calloc, layer_realloc, name##_free }
 
 FUNCTIONS(raw, PYMEM_DOMAIN_RAW)
 FUNCTIONS(mem, PYMEM_DOMAIN_MEM)

@@ -29,10 +29,10 @@ static gi_atomic(const table *) installed[GI_DOMAINS]; /* atomic, order(domain-t
 static const PyMemAllocatorEx *watchers;               /* guarded by domain_mutex: one for each domain; NULL: none */
 __thread const void *gi_domain_caller __attribute__((tls_model("initial-exec")));
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
-static table *tables;                  /* guarded by domain_mutex */
-static bool ready;                     /* guarded by domain_mutex */
-static bool probed;                    /* guarded by domain_mutex: a tracer looks */
-gi_atomic(bool) gi_domain_lock;        /* relaxed: as declared; a runtime's own lock is to be asked */
+static table *tables;           /* guarded by domain_mutex */
+static bool ready;              /* guarded by domain_mutex */
+static bool probed;             /* guarded by domain_mutex: a tracer looks */
+gi_atomic(bool) gi_domain_lock; /* relaxed: as declared; a runtime's own lock is to be asked */
 
 /* --- default allocators, in the form of a table ----------------------------------------------- */
 

@@ -12,8 +12,8 @@
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
-/* A table's memory is mapped, and so apart from that of programs: an overrun that is to be reported has not damaged what
-   it is reported by. */
+/* A table's memory is mapped, and so apart from that of programs: an overrun that is to be reported has not damaged
+   what it is reported by. */
 typedef struct gi_ledger_entry {
     uintptr_t address; /* 0: the place is free */
     uint64_t value, detail;
@@ -39,7 +39,9 @@ static gi_ledger_shard *shard_of(gi_ledger *ledger, const void *address) {
 }
 
 /* Linear probing (6.4, algorithms L and R): an address is in the first places from its own on that are not free. */
-static size_t places_of(const gi_ledger_shard *shard) { return shard->table != NULL ? (size_t)1 << (64 - shard->shift) : 0; }
+static size_t places_of(const gi_ledger_shard *shard) {
+    return shard->table != NULL ? (size_t)1 << (64 - shard->shift) : 0;
+}
 static size_t place_of(const gi_ledger_shard *shard, uintptr_t address) {
     return product_of(address) << GI_LEDGER_SHARD_BITS >> shard->shift;
 }

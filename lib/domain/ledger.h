@@ -14,8 +14,8 @@
  *   one or the other.  An address there that is not aligned to 16 bytes has no word.
  *
  *   The table is open: addresses are in one array, the places after an address's own are looked at in turn, and what is
- *   removed is filled from behind.  So an address is one cache miss, a chained table's (uthash, which tracing has for the
- *   rest) four or five.  Of Concurrency Kit, ck_ht slows down by a factor of ten or more where entries come and go
+ *   removed is filled from behind.  So an address is one cache miss, a chained table's (uthash, which tracing has
+ *   besides) four or five.  Of Concurrency Kit, ck_ht slows down by a factor of ten or more where entries come and go
  *   (removed ones are only marked); JudyL takes 35 to 80 ns.  liburcu's rculfhash frees nodes after a grace period, for
  *   which a detached thread cannot wait, and starts threads to resize.
  *
