@@ -18,16 +18,20 @@
 #include "lib/os/address_kind.h"
 #include "lib/os/os_memory.h"
 
+#define INLINED inline __attribute__((always_inline))
+
 /* --- constants and state ---------------------------------------------------------------------- */
 
 /* The functions of the domains, in words, and their ids. */
 static const gi_call_names raw_calls = {"PyMem_RawMalloc", "PyMem_RawCalloc", "PyMem_RawRealloc", "PyMem_RawFree", 'r'};
+static const char apis[GI_DOMAINS] = {'r', 'm', 'o'};
 
 /* One layer: the context of a table that is installed. */
 typedef struct debug_layer {
     PyMemAllocatorEx below;      /* constant */
     PyMemAllocatorDomain domain; /* constant */
-    char api;                    /* constant */
+    bool straight;               /* constant: `below` is gilloc's plain heap, which is called without the table */
+    bool waits;                  /* constant: and each of its blocks may wait in a quarantine */
     const gi_call_names *calls;  /* constant */
     struct debug_layer *next;    /* constant: all layers ever */
 } debug_layer;
@@ -120,15 +124,20 @@ enum { LIVE = 1, QUARANTINED = 2, FREED = 3 };
 #define NOT_SMALL 0xFFFu                      /* in place of a size */
 #define CALLER_MASK (((uint64_t)1 << 48) - 1) /* what of an address differs from another */
 
-static uint64_t make_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
-    uint64_t small = size < NOT_SMALL ? size : NOT_SMALL;
-    return (uint64_t)state << STATE_SHIFT | (uint64_t)domain << DOMAIN_SHIFT | small << SIZE_SHIFT |
+static uint64_t make_small_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
+    return (uint64_t)state << STATE_SHIFT | (uint64_t)domain << DOMAIN_SHIFT | (uint64_t)size << SIZE_SHIFT |
            ((uintptr_t)caller & CALLER_MASK);
+}
+static uint64_t make_word(unsigned state, PyMemAllocatorDomain domain, size_t size, const void *caller) {
+    return make_small_word(state, domain, size < NOT_SMALL ? size : NOT_SMALL, caller);
 }
 static unsigned state_of(uint64_t word) { return (unsigned)(word >> STATE_SHIFT); }
 static PyMemAllocatorDomain domain_of(uint64_t word) { return (PyMemAllocatorDomain)(word >> DOMAIN_SHIFT & 3u); }
 static const void *caller_of(uint64_t word) { return (const void *)(uintptr_t)(word & CALLER_MASK); }
-static bool is_small(uint64_t word) { return (word >> SIZE_SHIFT & NOT_SMALL) != NOT_SMALL; }
+static size_t small_size_of(uint64_t word) { return word >> SIZE_SHIFT & NOT_SMALL; }
+static bool is_small(uint64_t word) { return small_size_of(word) != NOT_SMALL; }
+/* Of a live block: the same of one that waits. */
+static uint64_t quarantined_of(uint64_t word) { return word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT; }
 
 static uint8_t *base_of(const void *p) { return (uint8_t *)(uintptr_t)p - GI_DEBUG_FRONT; }
 
@@ -139,14 +148,14 @@ typedef struct known {
 } known;
 
 static known elsewhere(uint64_t word, uint64_t detail) {
-    return (known){word, is_small(word) ? word >> SIZE_SHIFT & NOT_SMALL : (size_t)detail};
+    return (known){word, is_small(word) ? small_size_of(word) : (size_t)detail};
 }
 
 static inline known look_up(const void *p) {
     const gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
     if (gi_likely(shadow != NULL)) {
         uint64_t word = gi_load_relaxed(shadow); /* relaxed: ledger.h */
-        return (known){word, word >> SIZE_SHIFT & NOT_SMALL};
+        return (known){word, small_size_of(word)};
     }
     uint64_t detail, word = gi_ledger_get_elsewhere(&words, p, &detail);
     return elsewhere(word, detail);
@@ -172,31 +181,65 @@ static uint64_t front_of(char api) {
     return front;
 }
 
-/* Blocks of up to NEAR bytes are filled, and looked at, by so many steps of 16 bytes whatever their size: those that
-   would pass the end are at the last 16 bytes again.  No step depends on a branch, which a size that changes from call
-   to call would mislead each time. */
+/* Short blocks are filled, and looked at, by steps of 16 bytes from both ends: four for up to HALF bytes, eight for up
+   to NEAR.  So there are as many steps whatever the size, and one branch that a size may mislead. */
 typedef uint64_t wide __attribute__((vector_size(16)));
-#define NEAR 128u
+enum { STEP = sizeof(wide), HALF = 4 * STEP, NEAR = 8 * STEP, FAR = 128 * STEP };
 
 static inline wide wide_of(uint8_t byte) {
     uint64_t word = byte * 0x0101010101010101u;
     return (wide){word, word};
 }
 
-static inline size_t step_at(size_t step, size_t last) { return step < last ? step : last; }
+static inline wide load(const uint8_t *bytes) {
+    wide value;
+    memcpy(&value, bytes, sizeof(value));
+    return value;
+}
+static inline void store(uint8_t *bytes, wide value) { memcpy(bytes, &value, sizeof(value)); }
 
-/* All `size` bytes, which are 16 or more. */
-static inline void fill(uint8_t *bytes, size_t size, uint8_t byte) {
-    if (gi_unlikely(size > NEAR)) {
+/* Where the second step of up to HALF bytes begins: such a block may be shorter than two. */
+static inline size_t second_step(size_t size) { return size < 2 * STEP ? size - STEP : STEP; }
+
+static inline void fill_half(uint8_t *bytes, wide value) {
+    store(bytes, value);
+    store(bytes + STEP, value);
+    store(bytes + 2 * STEP, value);
+    store(bytes + 3 * STEP, value);
+}
+
+/* More than NEAR bytes.  Below FAR it costs less than the call of memset(). */
+static __attribute__((noinline)) void fill_far(uint8_t *bytes, size_t size, uint8_t byte) {
+    if (size > FAR) {
         memset(bytes, byte, size);
         return;
     }
     wide value = wide_of(byte);
-    size_t last = size - sizeof(value);
-#pragma GCC unroll 8
-    for (size_t step = 0; step < NEAR; step += sizeof(value)) {
-        memcpy(bytes + step_at(step, last), &value, sizeof(value));
+    uint8_t *last = bytes + size - HALF;
+    for (; bytes < last; bytes += HALF) {
+        fill_half(bytes, value);
     }
+    fill_half(last, value);
+}
+
+/* From 16 to NEAR bytes. */
+static INLINED void fill_near(uint8_t *bytes, size_t size, uint8_t byte) {
+    wide value = wide_of(byte);
+    uint8_t *end = bytes + size;
+    if (size > HALF) {
+        fill_half(bytes, value);
+        fill_half(end - HALF, value);
+    } else {
+        size_t second = second_step(size);
+        store(bytes, value);
+        store(bytes + second, value);
+        store(end - STEP - second, value);
+        store(end - STEP, value);
+    }
+}
+
+static INLINED void fill(uint8_t *bytes, size_t size, uint8_t byte) {
+    gi_likely(size <= NEAR) ? fill_near(bytes, size, byte) : fill_far(bytes, size, byte);
 }
 
 static inline void write_pads(uint8_t *p, size_t size, char api) {
@@ -205,11 +248,32 @@ static inline void write_pads(uint8_t *p, size_t size, char api) {
     memcpy(p + size, &back, sizeof(back));
 }
 
-static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
-    uint64_t front[2], back;
-    memcpy(front, p - GI_DEBUG_FRONT, sizeof(front));
+/* The size that is written in the block.  The compiler is kept from putting another one in its place that it has been
+   compared with. */
+static inline size_t written_size(const uint8_t *p) {
+    uint64_t size;
+    memcpy(&size, p - GI_DEBUG_FRONT, sizeof(size));
+    size = __builtin_bswap64(size);
+    __asm__("" : "+r"(size));
+    return size;
+}
+
+/* The 16 bytes before p, and the 8 past the end, are as they were written. */
+static inline bool size_is_whole(const uint8_t *p, size_t size) {
+    uint64_t written;
+    memcpy(&written, p - GI_DEBUG_FRONT, sizeof(written));
+    return written == __builtin_bswap64(size);
+}
+
+static inline bool bytes_are_whole(const uint8_t *p, size_t size, char api) {
+    uint64_t front, back;
+    memcpy(&front, p - GI_DEBUG_FRONT / 2, sizeof(front));
     memcpy(&back, p + size, sizeof(back));
-    return front[0] == __builtin_bswap64(size) && front[1] == front_of(api) && back == PADS;
+    return front == front_of(api) && back == PADS;
+}
+
+static inline bool pads_are_whole(const uint8_t *p, size_t size, char api) {
+    return size_is_whole(p, size) && bytes_are_whole(p, size, api);
 }
 
 /* --- quarantine ------------------------------------------------------------------------------- */
@@ -224,30 +288,36 @@ static __attribute__((noinline, cold)) const uint8_t *find_change(const uint8_t 
     return NULL;
 }
 
+/* What is not as the free left it, in four steps from `bytes` on. */
+static inline wide changes(const uint8_t *bytes) {
+    wide freed = wide_of(GI_DEBUG_FREED);
+    return ((load(bytes) ^ freed) | (load(bytes + STEP) ^ freed)) |
+           ((load(bytes + 2 * STEP) ^ freed) | (load(bytes + 3 * STEP) ^ freed));
+}
+
 /* The same as the next one, of more than NEAR bytes. */
 static __attribute__((noinline)) bool is_far_as_freed(const uint8_t *bytes, size_t size) {
-    wide values[4], differs = {0, 0}, freed = wide_of(GI_DEBUG_FREED);
-    size_t last = size - sizeof(values);
-    for (size_t at = 0;; at = step_at(at + sizeof(values), last)) {
-        memcpy(values, bytes + at, sizeof(values));
-        differs |= (values[0] ^ freed) | (values[1] ^ freed) | (values[2] ^ freed) | (values[3] ^ freed);
-        if (at == last) {
-            return (differs[0] | differs[1]) == 0;
-        }
+    const uint8_t *last = bytes + size - HALF;
+    wide differs = changes(last);
+    for (; bytes < last; bytes += HALF) {
+        differs |= changes(bytes);
     }
+    return (differs[0] | differs[1]) == 0;
 }
 
 /* Whether all `size` bytes, which are 16 or more, are as the free left them. */
-static inline bool is_as_freed(const uint8_t *bytes, size_t size) {
+static INLINED bool is_as_freed(const uint8_t *bytes, size_t size) {
     if (gi_unlikely(size > NEAR)) {
         return is_far_as_freed(bytes, size);
     }
-    wide value, differs = {0, 0}, freed = wide_of(GI_DEBUG_FREED);
-    size_t last = size - sizeof(value);
-#pragma GCC unroll 8
-    for (size_t step = 0; step < NEAR; step += sizeof(value)) {
-        memcpy(&value, bytes + step_at(step, last), sizeof(value));
-        differs |= value ^ freed;
+    const uint8_t *end = bytes + size;
+    wide differs, freed = wide_of(GI_DEBUG_FREED);
+    if (size > HALF) {
+        differs = changes(bytes) | changes(end - HALF);
+    } else {
+        size_t second = second_step(size);
+        differs = ((load(bytes) ^ freed) | (load(bytes + second) ^ freed)) |
+                  ((load(end - STEP - second) ^ freed) | (load(end - STEP) ^ freed));
     }
     return (differs[0] | differs[1]) == 0;
 }
@@ -259,9 +329,9 @@ typedef struct quarantine_search {
 } quarantine_search;
 
 static void look_into(const gi_quarantine *quarantine, quarantine_search *search) {
-    uint64_t count = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0; /* relaxed: a hint */
-    for (uint64_t i = 0; i < count && i <= quarantine->mask; i++) {
-        const gi_quarantined *entry = &quarantine->ring[(quarantine->first + i) & quarantine->mask];
+    uint32_t count = quarantine != NULL ? gi_quarantine_count_seen(quarantine) : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const gi_quarantined *entry = gi_quarantine_at(quarantine, i);
         if (entry->block == search->block) {
             search->found = *entry;
         }
@@ -284,7 +354,6 @@ static gi_quarantined find_quarantined(const void *p) {
 }
 
 static gi_debug_block describe(const void *p, known block) {
-    static const char apis[] = "rmo";
     unsigned state = state_of(block.word);
     const void *caller = caller_of(block.word);
     return (gi_debug_block){.p = p,
@@ -293,7 +362,7 @@ static gi_debug_block describe(const void *p, known block) {
                             .live = state == LIVE,
                             .allocated = state != FREED ? caller : NULL,
                             .freed = state == FREED         ? caller
-                                     : state == QUARANTINED ? find_quarantined(p).caller
+                                     : state == QUARANTINED ? caller_of(find_quarantined(p).freed)
                                                             : NULL};
 }
 
@@ -301,35 +370,49 @@ static gi_debug_block describe_quarantined(const gi_quarantined *entry) {
     const debug_layer *layer = entry->layer;
     return (gi_debug_block){.p = (const uint8_t *)entry->block + GI_DEBUG_FRONT,
                             .size = entry->size - GI_DEBUG_EXTRA,
-                            .api = layer->api,
+                            .api = apis[layer->domain],
                             .allocated = entry->allocated,
-                            .freed = entry->caller};
+                            .freed = caller_of(entry->freed)};
 }
 
-static __attribute__((noinline, cold)) void die_of_write(const gi_quarantined *entry, const char *function) {
-    gi_debug_block block = describe_quarantined(entry);
-    gi_debug_die_of_write_after_free(&block, find_change(entry->block, entry->size), function);
+static __attribute__((noinline, cold)) void die_of_write(gi_quarantined entry, const char *function) {
+    gi_debug_block block = describe_quarantined(&entry);
+    gi_debug_die_of_write_after_free(&block, find_change(entry.block, entry.size), function);
 }
 
 /* A block that no longer waits goes to the allocator below, if nobody has written to it. */
-static inline void release(const gi_quarantined *entry, const char *function) {
+static INLINED void release(const gi_quarantined *entry, const char *function) {
     const debug_layer *layer = entry->layer;
     uint8_t *base = entry->block, *p = base + GI_DEBUG_FRONT;
     if (gi_unlikely(!is_as_freed(base, entry->size))) {
-        die_of_write(entry, function);
+        die_of_write(*entry, function);
     }
     /* Before the free: then the address may be anybody's. */
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
     if (gi_likely(shadow != NULL)) {
-        gi_store_relaxed(shadow, make_word(FREED, layer->domain, 0, entry->caller)); /* relaxed: ledger.h */
+        gi_store_relaxed(shadow, entry->freed); /* relaxed: ledger.h */
     }
-    below_free(layer, base, entry->size);
+    if (gi_unlikely(!layer->straight || !gi_object_free_fast(kind_of(layer), &gi_open_limits, base))) {
+        below_free(layer, base, entry->size);
+    }
 }
 
-/* The oldest that must leave, for `size` bytes more; one at a time, so that nothing is held while it is freed. */
-static bool pop_raw(size_t size, gi_quarantined *out) {
+static __attribute__((noinline)) void release_now(gi_quarantined entry, const char *function) {
+    release(&entry, function);
+}
+
+static bool pop_raw_locked(size_t keep, gi_quarantined *out) {
+    const gi_quarantined *oldest = raw_quarantine != NULL ? gi_quarantine_pop(raw_quarantine, keep) : NULL;
+    if (oldest != NULL) {
+        *out = *oldest;
+    }
+    return oldest != NULL;
+}
+
+/* One at a time, so that nothing is held while it is freed. */
+static bool pop_raw(gi_quarantined *out) {
     gi_mutex_lock(&quarantine_mutex);
-    bool popped = raw_quarantine != NULL && gi_quarantine_pop(raw_quarantine, size, out);
+    bool popped = pop_raw_locked(0, out);
     gi_mutex_unlock(&quarantine_mutex);
     return popped;
 }
@@ -340,17 +423,32 @@ static bool push_raw(const gi_quarantined *entry) {
     if (raw_quarantine == NULL) {
         raw_quarantine = gi_quarantine_new();
     }
-    while (raw_quarantine != NULL && gi_quarantine_pop(raw_quarantine, entry->size, &out)) {
+    while (pop_raw_locked(gi_quarantine_limit - entry->size, &out)) {
         gi_mutex_unlock(&quarantine_mutex);
-        release(&out, raw_calls.free);
+        release_now(out, raw_calls.free);
         gi_mutex_lock(&quarantine_mutex);
     }
     bool pushed = raw_quarantine != NULL;
     if (pushed) {
-        gi_quarantine_push(raw_quarantine, entry);
+        gi_quarantine_push(raw_quarantine, *entry);
     }
     gi_mutex_unlock(&quarantine_mutex);
     return pushed;
+}
+
+/* In that of the thread's cache: for `size` bytes, and for some of the next frees.  False: a hook below has detached.
+ */
+static __attribute__((noinline)) bool make_room(const gi_thread_cache *cache, gi_quarantine *quarantine, size_t size,
+                                                const char *function) {
+    size_t most = gi_quarantine_limit - gi_quarantine_limit / 16, keep = most > size ? most - size : 0;
+    const gi_quarantined *out;
+    while ((out = gi_quarantine_pop(quarantine, keep)) != NULL) {
+        release(out, function);
+        if (gi_unlikely(gi_current_cache != cache)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* In the quarantine of the thread that is attached. */
@@ -365,20 +463,16 @@ static bool push_own(const gi_quarantined *entry, const char *function) {
         /* order(quarantine): release; pairs with acquire in gi_debug_count(). */
         gi_store_release(&cache->quarantine, quarantine);
     }
-    gi_quarantined out;
-    while (gi_quarantine_pop(quarantine, entry->size, &out)) {
-        release(&out, function);
-        if (gi_unlikely(gi_current_cache != cache)) { /* a hook below has detached */
-            return false;
-        }
+    if (!gi_quarantine_has_room(quarantine, entry->size) && !make_room(cache, quarantine, entry->size, function)) {
+        return false;
     }
-    gi_quarantine_push(quarantine, entry);
+    gi_quarantine_push(quarantine, *entry);
     return true;
 }
 
 gi_quarantine *gi_debug_take(gi_thread_cache *cache, gi_quarantine *others) {
-    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine);      /* relaxed: the caller's own */
-    if (quarantine == NULL || gi_load_relaxed(&quarantine->count) == 0) { /* relaxed: the caller's own */
+    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the caller's own */
+    if (quarantine == NULL || gi_quarantine_count(quarantine) == 0) {
         return others;
     }
     gi_store_relaxed(&cache->quarantine, NULL); /* relaxed: as above; it publishes nothing */
@@ -389,9 +483,9 @@ gi_quarantine *gi_debug_take(gi_thread_cache *cache, gi_quarantine *others) {
 void gi_debug_free_all(gi_quarantine *quarantines, const char *function) {
     while (quarantines != NULL) {
         gi_quarantine *next = quarantines->next;
-        gi_quarantined out;
-        while (gi_quarantine_pop(quarantines, SIZE_MAX, &out)) {
-            release(&out, function);
+        const gi_quarantined *out;
+        while ((out = gi_quarantine_pop(quarantines, 0)) != NULL) {
+            release_now(*out, function);
         }
         gi_quarantine_spare(quarantines);
         quarantines = next;
@@ -400,12 +494,13 @@ void gi_debug_free_all(gi_quarantine *quarantines, const char *function) {
 
 void gi_debug_flush(gi_thread_cache *cache, const char *function) {
     gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's, or the world is stopped */
-    gi_quarantined out;
-    while (quarantine != NULL && gi_quarantine_pop(quarantine, SIZE_MAX, &out)) {
-        release(&out, function);
+    const gi_quarantined *own;
+    while (quarantine != NULL && (own = gi_quarantine_pop(quarantine, 0)) != NULL) {
+        release_now(*own, function);
     }
-    while (pop_raw(SIZE_MAX, &out)) {
-        release(&out, function);
+    gi_quarantined raw;
+    while (pop_raw(&raw)) {
+        release_now(raw, function);
     }
 }
 
@@ -414,7 +509,7 @@ void gi_debug_count(const gi_thread_cache *cache, uint64_t *small, uint64_t *lar
     const gi_quarantine *quarantine = gi_load_acquire(&cache->quarantine);
     /* relaxed: statistics */
     *large = quarantine != NULL ? gi_load_relaxed(&quarantine->large) : 0;
-    uint64_t all = quarantine != NULL ? gi_load_relaxed(&quarantine->count) : 0;
+    uint64_t all = quarantine != NULL ? gi_quarantine_count_seen(quarantine) : 0;
     *small = all > *large ? all - *large : 0;
 }
 
@@ -489,7 +584,7 @@ static bool may_be_heap(const void *address) {
 /* Dies if `p`, which is no live block of the layer's domain, cannot be one from before the hooks either. */
 static __attribute__((noinline, cold)) void examine(const debug_layer *layer, const void *p, known what, bool frees,
                                                     const char *function) {
-    char api = layer->api;
+    char api = apis[layer->domain];
     unsigned state = state_of(what.word);
     gi_debug_block block = describe(p, what);
     if (state == LIVE) {
@@ -529,9 +624,9 @@ static __attribute__((noinline)) void *enter_elsewhere(const debug_layer *layer,
     return p;
 }
 
-static inline void *enter(const debug_layer *layer, uint8_t *base, size_t size) {
+static inline void *enter(const debug_layer *layer, PyMemAllocatorDomain domain, uint8_t *base, size_t size) {
     uint8_t *p = base + GI_DEBUG_FRONT;
-    uint64_t word = make_word(LIVE, layer->domain, size, gi_domain_caller);
+    uint64_t word = make_word(LIVE, domain, size, gi_domain_caller);
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
     if (gi_likely(shadow != NULL && size < NOT_SMALL)) {
         gi_store_relaxed(shadow, word); /* relaxed: ledger.h */
@@ -546,7 +641,7 @@ static inline bool check(const debug_layer *layer, const void *p, known what, bo
         examine(layer, p, what, frees, function);
         return false;
     }
-    if (gi_unlikely(!pads_are_whole(p, what.size, layer->api))) {
+    if (gi_unlikely(!pads_are_whole(p, what.size, apis[layer->domain]))) {
         gi_debug_block block = describe(p, what);
         gi_debug_die_of_pads(&block, function);
     }
@@ -555,21 +650,23 @@ static inline bool check(const debug_layer *layer, const void *p, known what, bo
 
 /* A live block, whole, of which nothing is known any more elsewhere, becomes a freed one. */
 static inline void leave(const debug_layer *layer, void *p, known what, const char *function) {
-    gi_quarantined entry = {base_of(p), what.size + GI_DEBUG_EXTRA, layer, gi_domain_caller, caller_of(what.word)};
+    gi_quarantined entry = {base_of(p), what.size + GI_DEBUG_EXTRA, layer,
+                            make_word(FREED, layer->domain, 0, gi_domain_caller), caller_of(what.word)};
     gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
     if (gi_likely(shadow != NULL)) {
-        uint64_t quarantined = what.word ^ (uint64_t)(LIVE ^ QUARANTINED) << STATE_SHIFT;
-        gi_store_relaxed(shadow, quarantined); /* relaxed: ledger.h */
+        gi_store_relaxed(shadow, quarantined_of(what.word)); /* relaxed: ledger.h */
     }
     fill(entry.block, entry.size, GI_DEBUG_FREED);
     bool waits = gi_quarantine_takes(entry.size) &&
                  (layer->domain == PYMEM_DOMAIN_RAW ? push_raw(&entry) : push_own(&entry, function));
     if (!waits) {
-        release(&entry, function);
+        release_now(entry, function);
     }
 }
 
 /* --- the functions of a layer ----------------------------------------------------------------- */
+
+/* Each is a short way, inlined for each domain, and a function for all else, which looks at everything again. */
 
 #define BYTES_MAX ((size_t)PY_SSIZE_T_MAX - GI_DEBUG_EXTRA)
 
@@ -581,38 +678,77 @@ static inline void require(const debug_layer *layer, const char *function, size_
     }
 }
 
-static void *layer_malloc(void *ctx, size_t size) {
-    const debug_layer *layer = ctx;
+/* Whether the layer may call the heap's fast path, for which an attached thread is enough. */
+static inline bool is_straight(const debug_layer *layer) { return layer->straight && !gi_domain_lock_is_to_be_asked(); }
+
+/* What the allocator below gave, with all that is in a block of `size` bytes before its user has it. */
+static __attribute__((noinline)) void *dress_any(const debug_layer *layer, uint8_t *base, size_t size) {
+    uint8_t *p = enter(layer, layer->domain, base, size);
+    if (gi_likely(p != NULL)) {
+        fill(p - 8, size + 16, GI_DEBUG_NEW); /* with what the pads then overwrite */
+        write_pads(p, size, apis[layer->domain]);
+    }
+    return p;
+}
+
+/* The same for a block of the heap: a short one without a call. */
+static INLINED void *dress_new(const debug_layer *layer, PyMemAllocatorDomain domain, uint8_t *base, size_t size) {
+    uint8_t *p = base + GI_DEBUG_FRONT;
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    if (gi_unlikely(shadow == NULL || size + 16 > NEAR)) {
+        return dress_any(layer, base, size);
+    }
+    gi_store_relaxed(shadow, make_small_word(LIVE, domain, size, gi_domain_caller)); /* relaxed: ledger.h */
+    fill_near(p - 8, size + 16, GI_DEBUG_NEW);
+    write_pads(p, size, apis[domain]);
+    return p;
+}
+
+static INLINED void *dress_zeroed(const debug_layer *layer, PyMemAllocatorDomain domain, uint8_t *base, size_t size) {
+    uint8_t *p = enter(layer, domain, base, size);
+    if (gi_likely(p != NULL)) {
+        write_pads(p, size, apis[domain]);
+    }
+    return p;
+}
+
+static __attribute__((noinline)) void *malloc_else(const debug_layer *layer, size_t size) {
     if (is_expected_size(layer, size)) {
         return layer->below.malloc(layer->below.ctx, size);
     }
     require(layer, layer->calls->malloc, size, NULL);
     uint8_t *base = size <= BYTES_MAX ? below_malloc(layer, size + GI_DEBUG_EXTRA) : NULL;
-    uint8_t *p = base != NULL ? enter(layer, base, size) : NULL;
-    if (gi_likely(p != NULL)) {
-        fill(p - 8, size + 16, GI_DEBUG_NEW); /* with what the pads then overwrite */
-        write_pads(p, size, layer->api);
-    }
-    return p;
+    return base != NULL ? dress_any(layer, base, size) : NULL;
 }
 
-static void *layer_calloc(void *ctx, size_t count, size_t size) {
-    const debug_layer *layer = ctx;
+static INLINED void *malloc_in(const debug_layer *layer, PyMemAllocatorDomain domain, size_t size) {
+    uint8_t *base = NULL;
+    if (domain != PYMEM_DOMAIN_RAW && gi_likely(is_straight(layer))) {
+        base = gi_object_malloc_fast((unsigned)domain - 1, &gi_open_limits, size + GI_DEBUG_EXTRA);
+    }
+    return gi_likely(base != NULL) ? dress_new(layer, domain, base, size) : malloc_else(layer, size);
+}
+
+static __attribute__((noinline)) void *calloc_else(const debug_layer *layer, size_t count, size_t size) {
     size_t bytes = count * size; /* checked by who calls a table */
     if (is_expected_size(layer, bytes)) {
         return layer->below.calloc(layer->below.ctx, count, size);
     }
     require(layer, layer->calls->calloc, bytes, NULL);
     uint8_t *base = bytes <= BYTES_MAX ? below_calloc(layer, bytes + GI_DEBUG_EXTRA) : NULL;
-    uint8_t *p = base != NULL ? enter(layer, base, bytes) : NULL;
-    if (gi_likely(p != NULL)) {
-        write_pads(p, bytes, layer->api);
-    }
-    return p;
+    return base != NULL ? dress_zeroed(layer, layer->domain, base, bytes) : NULL;
 }
 
-static void layer_free(void *ctx, void *p) {
-    const debug_layer *layer = ctx;
+static INLINED void *calloc_in(const debug_layer *layer, PyMemAllocatorDomain domain, size_t count, size_t size) {
+    size_t bytes = count * size; /* checked by who calls a table */
+    uint8_t *base = NULL;
+    if (domain != PYMEM_DOMAIN_RAW && gi_likely(is_straight(layer))) {
+        base = gi_object_calloc_fast((unsigned)domain - 1, &gi_open_limits, bytes + GI_DEBUG_EXTRA);
+    }
+    return gi_likely(base != NULL) ? dress_zeroed(layer, domain, base, bytes) : calloc_else(layer, count, size);
+}
+
+static __attribute__((noinline)) void free_else(const debug_layer *layer, void *p) {
     if (is_expected_block(layer, p)) {
         layer->below.free(layer->below.ctx, p);
         return;
@@ -628,6 +764,41 @@ static void layer_free(void *ctx, void *p) {
     } else {
         free_old(layer, p);
     }
+}
+
+/* The quarantine is full: once more with room in it, or in the other way. */
+static __attribute__((noinline)) void free_with_room(const debug_layer *layer, void *p, size_t bytes);
+
+/* A live block, whole, of a pool, that may wait in the quarantine of the thread, which has one: that of a detached
+   thread has none.  All calls are at the end, so that nothing is saved for them.
+   The block's own size is what all is done by, when the ledger's turns out to be the same: the program has just used
+   the block, so the processor need not wait for the ledger's word, which is less often at hand. */
+static INLINED void free_in(const debug_layer *layer, PyMemAllocatorDomain domain, void *p) {
+    gi_quarantine *quarantine = gi_load_relaxed(&gi_current_cache->quarantine); /* relaxed: the owner's own */
+    gi_ledger_word *shadow = gi_ledger_shadow_word(&words, p);
+    bool may = domain != PYMEM_DOMAIN_RAW && layer->waits && !gi_domain_lock_is_to_be_asked();
+    if (gi_unlikely(!may || quarantine == NULL || shadow == NULL)) {
+        free_else(layer, p);
+        return;
+    }
+    uint64_t word = gi_load_relaxed(shadow); /* relaxed: ledger.h */
+    if (gi_unlikely(word >> DOMAIN_SHIFT != make_word(LIVE, domain, 0, NULL) >> DOMAIN_SHIFT)) {
+        free_else(layer, p);
+        return;
+    }
+    size_t size = written_size(p), bytes = size + GI_DEBUG_EXTRA;
+    if (gi_unlikely(!size_is_whole(p, small_size_of(word)) || !bytes_are_whole(p, size, apis[domain]))) {
+        free_else(layer, p);
+        return;
+    }
+    if (gi_unlikely(!gi_quarantine_has_room(quarantine, bytes))) {
+        free_with_room(layer, p, bytes);
+        return;
+    }
+    gi_store_relaxed(shadow, quarantined_of(word)); /* relaxed: ledger.h */
+    gi_quarantined entry = {base_of(p), bytes, layer, make_word(FREED, domain, 0, gi_domain_caller), caller_of(word)};
+    gi_quarantine_push(quarantine, entry);
+    fill(entry.block, bytes, GI_DEBUG_FREED);
 }
 
 /* As the heap does (CPython's pymalloc_realloc): a block is not copied to save a quarter of it.  It may have all of a
@@ -652,7 +823,7 @@ static void *resize_in_place(const debug_layer *layer, uint8_t *p, known what, s
     if (size < before) {
         memset(p + size + GI_DEBUG_BACK, GI_DEBUG_FREED, before - size);
     }
-    write_pads(p, size, layer->api);
+    write_pads(p, size, apis[layer->domain]);
     if (size > before) {
         memset(p + before, GI_DEBUG_NEW, size - before);
     }
@@ -668,7 +839,7 @@ static void *layer_realloc(void *ctx, void *p, size_t size) {
     const char *function = layer->calls->realloc;
     if (p == NULL) {
         require(layer, function, size, p);
-        return layer_malloc(ctx, size);
+        return malloc_else(layer, size);
     }
     require(layer, function, size, p);
     known what = look_up(p);
@@ -678,13 +849,36 @@ static void *layer_realloc(void *ctx, void *p, size_t size) {
     if (stays(p, what.size, size)) {
         return resize_in_place(layer, p, what, size);
     }
-    void *moved = layer_malloc(ctx, size);
+    void *moved = malloc_else(layer, size);
     if (moved != NULL) {
         memcpy(moved, p, what.size < size ? what.size : size);
         leave(layer, p, look_up_last(p), function);
     }
     return moved;
 }
+
+/* The tables of the layers of each domain, whose functions know the domain. */
+#define FUNCTIONS(name, domain)                                                                                      \
+    static void *name##_malloc(void *ctx, size_t size) { return malloc_in(ctx, domain, size); }                      \
+    static void *name##_calloc(void *ctx, size_t count, size_t size) { return calloc_in(ctx, domain, count, size); } \
+    static void name##_free(void *ctx, void *p) { free_in(ctx, domain, p); }
+#define TABLE(name) \
+    { NULL, name##_malloc, name##_calloc, layer_realloc, name##_free }
+
+FUNCTIONS(raw, PYMEM_DOMAIN_RAW)
+FUNCTIONS(mem, PYMEM_DOMAIN_MEM)
+FUNCTIONS(object, PYMEM_DOMAIN_OBJ)
+
+static const PyMemAllocatorEx tables[GI_DOMAINS] = {TABLE(raw), TABLE(mem), TABLE(object)};
+
+static void free_with_room(const debug_layer *layer, void *p, size_t bytes) {
+    const gi_thread_cache *cache = gi_current_cache;
+    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's own */
+    bool room = make_room(cache, quarantine, bytes, layer->calls->free) && gi_quarantine_has_room(quarantine, bytes);
+    room ? tables[layer->domain].free((void *)(uintptr_t)layer, p) : free_else(layer, p);
+}
+
+static bool is_layer(const PyMemAllocatorEx *allocator) { return allocator->realloc == layer_realloc; }
 
 /* --- questions -------------------------------------------------------------------------------- */
 
@@ -702,7 +896,7 @@ bool gi_debug_size(const void *block, size_t *size) {
 
 void gi_debug_check(PyMemAllocatorDomain domain, const void *block, const char *function) {
     const PyMemAllocatorEx *serving = gi_domain_watched(domain);
-    if (block != NULL && serving->malloc == layer_malloc) {
+    if (block != NULL && is_layer(serving)) {
         check(serving->ctx, block, look_up(block), false, function);
     }
 }
@@ -736,7 +930,8 @@ static debug_layer *find_layer_locked(PyMemAllocatorDomain domain, const PyMemAl
     debug_layer *made = gi_os_meta_alloc(sizeof(debug_layer));
     if (made != NULL) {
         const gi_call_names *calls = domain == PYMEM_DOMAIN_RAW ? &raw_calls : &gi_calls[domain - 1];
-        *made = (debug_layer){*below, domain, calls->api, calls, layers};
+        bool straight = gi_domain_is_heap(domain, below);
+        *made = (debug_layer){*below, domain, straight, straight && gi_quarantine_takes(GI_SMALL_MAX), calls, layers};
         layers = made;
     }
     return made;
@@ -760,15 +955,16 @@ void gi_debug_install(bool first) {
     for (int domain = 0; domain < GI_DOMAINS && opened; domain++) {
         PyMemAllocatorEx below;
         gi_domain_get((PyMemAllocatorDomain)domain, &below);
-        if (below.malloc == layer_malloc) {
+        if (is_layer(&below)) {
             continue;
         }
         debug_layer *made = find_layer_locked((PyMemAllocatorDomain)domain, &below);
         opened = made != NULL;
         if (opened) {
             knows_all[domain] = first;
-            gi_domain_set((PyMemAllocatorDomain)domain,
-                          &(PyMemAllocatorEx){made, layer_malloc, layer_calloc, layer_realloc, layer_free});
+            PyMemAllocatorEx table = tables[domain];
+            table.ctx = made;
+            gi_domain_set((PyMemAllocatorDomain)domain, &table);
         }
     }
     gi_mutex_unlock(&hooks_mutex);

@@ -21,6 +21,9 @@
  *   A pointer that the ledger does not know is a block from before the hooks were installed, if the heap or the system
  *   may have such a one, and is passed to the allocator below; else it is an invalid pointer.
  *
+ *   A layer around gilloc's own plain heap has a short way for blocks of pools: the heap's fast path, the word in the
+ *   shadow, and the quarantine while it has room.  All else goes the general way, which alone dies.
+ *
  *   Hooks are installed as CPython's are: as the domain's table, around the one before.  Each such layer is kept for
  *   ever, as tables are.
  *   Owner   the words of a block: who owns it.  The quarantine of mem and object blocks: their thread's cache; that of

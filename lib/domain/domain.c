@@ -28,12 +28,12 @@ static gi_atomic(const PyMemAllocatorEx *) serving[GI_DOMAINS];       /* atomic,
 static gi_atomic(const PyMemAllocatorEx *) behind_probes[GI_DOMAINS]; /* the same, but for probes */
 static gi_atomic(const table *) installed[GI_DOMAINS]; /* atomic, order(domain-table); NULL: the default one */
 static const PyMemAllocatorEx *watchers;               /* guarded by domain_mutex: one for each domain; NULL: none */
-__thread const void *gi_domain_caller;
+__thread const void *gi_domain_caller __attribute__((tls_model("initial-exec")));
 static gi_mutex domain_mutex = GI_MUTEX_INIT(GI_RANK_DOMAIN);
-static table *tables;                  /* guarded by domain_mutex */
-static bool ready;                     /* guarded by domain_mutex */
-static bool probed;                    /* guarded by domain_mutex: a tracer looks */
-static gi_atomic(bool) lock_is_theirs; /* relaxed: set before the first attach; a runtime's own lock is to be asked */
+static table *tables;           /* guarded by domain_mutex */
+static bool ready;              /* guarded by domain_mutex */
+static bool probed;             /* guarded by domain_mutex: a tracer looks */
+gi_atomic(bool) gi_domain_lock; /* relaxed: as declared; a runtime's own lock is to be asked */
 
 /* --- default allocators, in the form of a table ----------------------------------------------- */
 
@@ -222,38 +222,52 @@ static void *probe_realloc(void *ctx, void *block, size_t size) {
 static const PyMemAllocatorEx probing[GI_DOMAINS] = {PROBING(PYMEM_DOMAIN_RAW), PROBING(PYMEM_DOMAIN_MEM),
                                                      PROBING(PYMEM_DOMAIN_OBJ)};
 
-/* In each call that allocates. */
-static inline void look_for_tracer(PyMemAllocatorDomain domain) {
-    if (gi_probes_wanted() && gi_load_relaxed(&serving[domain]) != &probing[domain]) { /* relaxed: only compared */
-        follow_tracer();
-    }
+/* In each call that allocates: whether a tracer has come. */
+static inline bool has_new_tracer(PyMemAllocatorDomain domain) {
+    return gi_probes_wanted() && gi_load_relaxed(&serving[domain]) != &probing[domain]; /* relaxed: only compared */
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
 
 /* Who serves the call; what that one asks of it is noted. */
 static inline const PyMemAllocatorEx *serve(PyMemAllocatorDomain domain, const void *caller) {
-    const PyMemAllocatorEx *allocator = current(domain);
-    if (gi_unlikely(allocator != &defaults->tables[domain] || gi_sample_is_watching()) && caller != NULL) {
+    /* order(domain-table): acquire; pairs with release in publish_locked(). */
+    const PyMemAllocatorEx *other = gi_load_acquire(&serving[domain]);
+    if (gi_unlikely(other != NULL || gi_sample_is_watching()) && caller != NULL) {
         gi_domain_caller = caller;
     }
-    return allocator;
+    return gi_likely(other == NULL) ? &defaults->tables[domain] : other;
+}
+
+static inline void *serve_malloc(PyMemAllocatorDomain domain, size_t size, const void *caller) {
+    const PyMemAllocatorEx *allocator = serve(domain, caller);
+    return allocator->malloc(allocator->ctx, size);
+}
+
+/* Apart, so that the call without a tracer needs no frame. */
+static __attribute__((noinline, cold)) void *follow_and_malloc(PyMemAllocatorDomain domain, size_t size,
+                                                               const void *caller) {
+    follow_tracer();
+    return serve_malloc(domain, size, caller);
 }
 
 void *gi_domain_malloc(PyMemAllocatorDomain domain, size_t size, const void *caller) {
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
-    look_for_tracer(domain);
-    const PyMemAllocatorEx *allocator = serve(domain, caller);
-    return allocator->malloc(allocator->ctx, size);
+    if (gi_unlikely(has_new_tracer(domain))) {
+        return follow_and_malloc(domain, size, caller);
+    }
+    return serve_malloc(domain, size, caller);
 }
 
 void *gi_domain_calloc(PyMemAllocatorDomain domain, size_t count, size_t size, const void *caller) {
     if (gi_unlikely(size != 0 && count > (size_t)PY_SSIZE_T_MAX / size)) {
         return NULL;
     }
-    look_for_tracer(domain);
+    if (gi_unlikely(has_new_tracer(domain))) {
+        follow_tracer();
+    }
     const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->calloc(allocator->ctx, count, size);
 }
@@ -262,7 +276,9 @@ void *gi_domain_realloc(PyMemAllocatorDomain domain, void *block, size_t size, c
     if (gi_unlikely(size > (size_t)PY_SSIZE_T_MAX)) {
         return NULL;
     }
-    look_for_tracer(domain);
+    if (gi_unlikely(has_new_tracer(domain))) {
+        follow_tracer();
+    }
     const PyMemAllocatorEx *allocator = serve(domain, caller);
     return allocator->realloc(allocator->ctx, block, size);
 }
@@ -295,6 +311,10 @@ static bool same(const PyMemAllocatorEx *a, const PyMemAllocatorEx *b) {
            a->free == b->free;
 }
 
+bool gi_domain_is_heap(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocator) {
+    return domain != PYMEM_DOMAIN_RAW && same(allocator, &plain.tables[domain]);
+}
+
 /* The table with these words, or NULL when memory is out. */
 static const table *find_table_locked(const PyMemAllocatorEx *allocator) {
     for (const table *known = tables; known != NULL; known = known->next) {
@@ -318,7 +338,7 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
    large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
    asked about.  A watcher of the raw domain alone samples: then what is large is counted. */
 static void set_open_locked(void) {
-    bool theirs = gi_load_relaxed(&lock_is_theirs); /* relaxed: under domain_mutex */
+    bool theirs = gi_load_relaxed(&gi_domain_lock); /* relaxed: under domain_mutex */
     bool sampled = watchers != NULL && watchers[PYMEM_DOMAIN_MEM].malloc == NULL;
     const PyMemAllocatorEx *before = sampled ? &watchers[PYMEM_DOMAIN_RAW] : NULL;
     bool raw = gi_load_relaxed(&installed[PYMEM_DOMAIN_RAW]) == NULL && /* relaxed: as above */
@@ -418,12 +438,10 @@ void gi_domain_ready(void) {
 
 void gi_domain_lock_is_theirs(bool theirs) {
     gi_mutex_lock(&domain_mutex);
-    gi_store_relaxed(&lock_is_theirs, theirs);
+    gi_store_relaxed(&gi_domain_lock, theirs);
     set_open_locked();
     gi_mutex_unlock(&domain_mutex);
 }
-
-bool gi_domain_lock_is_to_be_asked(void) { return gi_load_relaxed(&lock_is_theirs); }
 
 void gi_domain_before_fork(void) { gi_mutex_lock(&domain_mutex); }
 

@@ -21,6 +21,7 @@
 #include <gilloc/pymem.h>
 #include <stdbool.h>
 
+#include "concurrency/atomic.h"
 #include "concurrency/check.h"
 
 enum { GI_DOMAINS = 3 };
@@ -68,6 +69,10 @@ extern const gi_domain_defaults gi_domain_hardened_defaults GI_INTERNAL;
 /* Other default allocators than the plain ones; constant.  Before gi_domain_ready(). */
 void gi_domain_use(const gi_domain_defaults *others);
 
+/* Whether the words are those of gilloc's own heap, neither hardened nor watched: then its fast path may be called in
+   place of them, with gi_open_limits. */
+bool gi_domain_is_heap(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocator);
+
 void gi_domain_get(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator);
 void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocator);
 
@@ -75,7 +80,8 @@ void gi_domain_set(PyMemAllocatorDomain domain, const PyMemAllocatorEx *allocato
 void gi_domain_ready(void);
 /* Whether a runtime's own lock takes the place of ours: large blocks are then for the slow path, which asks it. */
 void gi_domain_lock_is_theirs(bool theirs);
-bool gi_domain_lock_is_to_be_asked(void);
+extern gi_atomic(bool) gi_domain_lock GI_INTERNAL; /* relaxed: set before the first attach */
+static inline bool gi_domain_lock_is_to_be_asked(void) { return gi_load_relaxed(&gi_domain_lock); }
 
 void gi_domain_before_fork(void);
 void gi_domain_after_fork(void);

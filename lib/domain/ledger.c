@@ -12,33 +12,19 @@
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
-/* The table's memory is mapped, and so apart from that of programs: an overrun that is to be reported has not damaged
-   what it is reported by.  uthash's own arrays are a mapping each; when memory is out, an entry is not added.  It gives
-   up its arrays with the last entry: so each table has one more, of no address. */
-#define uthash_malloc(size) gi_os_map(size)
-#define uthash_free(memory, size) gi_os_unmap(memory, size)
-#define HASH_NONFATAL_OOM 1
-#define HASH_FUNCTION(key, length, hash) hash = hash_of(*(const uintptr_t *)(key))
-#define HASH_KEYCMP(a, b, length) (*(const uintptr_t *)(a) != *(const uintptr_t *)(b))
-#include <uthash.h>
-
-/* How long a chain becomes before there are twice as many: 10 by default, each a cache miss. */
-#undef HASH_BKT_CAPACITY_THRESH
-#define HASH_BKT_CAPACITY_THRESH 3U
-
-/* Entries come in chunks of this many bytes, which are never given back. */
-#define CHUNK_SIZE ((size_t)16 << 10)
-
+/* A table's memory is mapped, and so apart from that of programs: an overrun that is to be reported has not damaged
+   what it is reported by. */
 typedef struct gi_ledger_entry {
-    uintptr_t address; /* the key */
+    uintptr_t address; /* 0: the place is free */
     uint64_t value, detail;
-    UT_hash_handle hh;
 } gi_ledger_entry;
 
+/* Places in a shard's first table: a page of entries. */
+enum { FIRST_SHIFT = 64 - 7 };
+
 /* Fibonacci hashing (Knuth, "The Art of Computer Programming", vol. 3, 6.4): the highest bits choose the shard, the
-   middle ones the bucket. */
-static uint64_t product_of(uintptr_t address) { return (address >> 4) * 0x9e3779b97f4a7c15u; }
-static unsigned hash_of(uintptr_t address) { return (unsigned)(product_of(address) >> 24); }
+   next ones the place. */
+static uint64_t product_of(uintptr_t address) { return address * 0x9e3779b97f4a7c15u; }
 
 static gi_mutex ledgers_mutex = GI_MUTEX_INIT(GI_RANK_LEDGERS);
 static gi_ledger *ledgers[GI_LEDGERS_MAX]; /* guarded by ledgers_mutex: all that are open, for forks */
@@ -49,55 +35,62 @@ static unsigned ledger_count;              /* guarded by ledgers_mutex */
 /* --- shards ----------------------------------------------------------------------------------- */
 
 static gi_ledger_shard *shard_of(gi_ledger *ledger, const void *address) {
-    return &ledger->shards[product_of((uintptr_t)address) >> 61];
+    return &ledger->shards[product_of((uintptr_t)address) >> (64 - GI_LEDGER_SHARD_BITS)];
 }
-_Static_assert(GI_LEDGER_SHARDS == 1u << (64 - 61), "three bits of the product choose the shard");
+
+/* Linear probing (6.4, algorithms L and R): an address is in the first places from its own on that are not free. */
+static size_t places_of(const gi_ledger_shard *shard) {
+    return shard->table != NULL ? (size_t)1 << (64 - shard->shift) : 0;
+}
+static size_t place_of(const gi_ledger_shard *shard, uintptr_t address) {
+    return product_of(address) << GI_LEDGER_SHARD_BITS >> shard->shift;
+}
+
+/* Where the address is, or the free place where it may be put; there is a table. */
+static gi_ledger_entry *place_locked(const gi_ledger_shard *shard, uintptr_t address) {
+    size_t mask = places_of(shard) - 1, i = place_of(shard, address);
+    while (shard->table[i].address != 0 && shard->table[i].address != address) {
+        i = (i + 1) & mask;
+    }
+    return &shard->table[i];
+}
 
 static gi_ledger_entry *find_locked(const gi_ledger_shard *shard, const void *address) {
-    uintptr_t key = (uintptr_t)address;
-    gi_ledger_entry *entry;
-    HASH_FIND(hh, shard->table, &key, sizeof(key), entry);
-    return entry;
+    gi_ledger_entry *entry = shard->table != NULL ? place_locked(shard, (uintptr_t)address) : NULL;
+    return entry != NULL && entry->address != 0 ? entry : NULL;
 }
 
-/* A spare entry, or one of a new chunk; NULL when memory is out. */
-static gi_ledger_entry *take_spare_locked(gi_ledger_shard *shard) {
-    if (shard->spare == NULL) {
-        gi_ledger_entry *chunk = gi_os_map(CHUNK_SIZE);
-        for (size_t i = 0; chunk != NULL && i < CHUNK_SIZE / sizeof(*chunk); i++) {
-            chunk[i].hh.next = shard->spare;
-            shard->spare = &chunk[i];
+/* Twice as many places; as before when memory is out. */
+static void grow_locked(gi_ledger_shard *shard) {
+    gi_ledger_shard grown = {.shift = shard->table != NULL ? shard->shift - 1 : FIRST_SHIFT};
+    size_t places = places_of(shard);
+    grown.table = gi_os_map(sizeof(gi_ledger_entry) << (64 - grown.shift));
+    if (grown.table == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < places; i++) {
+        if (shard->table[i].address != 0) {
+            *place_locked(&grown, shard->table[i].address) = shard->table[i];
         }
     }
-    gi_ledger_entry *entry = shard->spare;
-    if (entry != NULL) {
-        shard->spare = entry->hh.next;
+    if (shard->table != NULL) {
+        gi_os_unmap(shard->table, places * sizeof(gi_ledger_entry));
     }
-    return entry;
+    shard->table = grown.table;
+    shard->shift = grown.shift;
 }
 
-static void put_spare_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
-    entry->hh.next = shard->spare;
-    shard->spare = entry;
-}
-
+/* An address that is not there.  At most half of the places are taken, or all but one when memory is out. */
 static bool add_locked(gi_ledger_shard *shard, const void *address, uint64_t value, uint64_t detail) {
-    if (shard->table == NULL && address != NULL && !add_locked(shard, NULL, 0, 0)) {
-        return false;
+    if (shard->used >= places_of(shard) / 2) {
+        grow_locked(shard);
+        if (shard->used + 1 >= places_of(shard)) {
+            return false;
+        }
     }
-    gi_ledger_entry *entry = take_spare_locked(shard);
-    if (entry == NULL) {
-        return false;
-    }
-    entry->address = (uintptr_t)address;
-    entry->value = value;
-    entry->detail = detail;
-    HASH_ADD(hh, shard->table, address, sizeof(entry->address), entry);
-    bool added = entry->hh.tbl != NULL;
-    if (!added) {
-        put_spare_locked(shard, entry);
-    }
-    return added;
+    *place_locked(shard, (uintptr_t)address) = (gi_ledger_entry){(uintptr_t)address, value, detail};
+    shard->used++;
+    return true;
 }
 
 bool gi_ledger_swap_elsewhere(gi_ledger *ledger, const void *address, uint64_t value, uint64_t detail,
@@ -138,9 +131,17 @@ uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address, uint64_
     return value;
 }
 
+/* What comes after it moves up, if it may be there: there is no free place between its own and the new one. */
 static void remove_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
-    HASH_DELETE(hh, shard->table, entry);
-    put_spare_locked(shard, entry);
+    size_t mask = places_of(shard) - 1, hole = (size_t)(entry - shard->table);
+    for (size_t i = (hole + 1) & mask; shard->table[i].address != 0; i = (i + 1) & mask) {
+        if (((i - place_of(shard, shard->table[i].address)) & mask) >= ((i - hole) & mask)) {
+            shard->table[hole] = shard->table[i];
+            hole = i;
+        }
+    }
+    shard->table[hole].address = 0;
+    shard->used--;
 }
 
 uint64_t gi_ledger_take_elsewhere(gi_ledger *ledger, const void *address, uint64_t *detail) {
@@ -186,7 +187,8 @@ void gi_ledger_each(gi_ledger *ledger, void (*visit)(const void *address, uint64
     for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
         gi_ledger_shard *shard = &ledger->shards[i];
         gi_mutex_lock(&shard->mutex);
-        for (const gi_ledger_entry *entry = shard->table; entry != NULL; entry = entry->hh.next) {
+        for (size_t place = 0; place < places_of(shard); place++) {
+            const gi_ledger_entry *entry = &shard->table[place];
             if (entry->address != 0) {
                 visit((const void *)entry->address, entry->value, arg);
             }
@@ -211,12 +213,10 @@ void gi_ledger_clear(gi_ledger *ledger) {
     for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
         gi_ledger_shard *shard = &ledger->shards[i];
         gi_mutex_lock(&shard->mutex);
-        for (gi_ledger_entry *entry = shard->table, *next; entry != NULL; entry = next) {
-            next = entry->hh.next;
-            if (entry->address != 0) {
-                remove_locked(shard, entry);
-            }
+        for (size_t place = 0; place < places_of(shard); place++) {
+            shard->table[place].address = 0;
         }
+        shard->used = 0;
         gi_mutex_unlock(&shard->mutex);
     }
 }
@@ -226,15 +226,21 @@ uint64_t gi_ledger_entries(gi_ledger *ledger) {
     for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
         gi_ledger_shard *shard = &ledger->shards[i];
         gi_mutex_lock(&shard->mutex);
-        sum += shard->table != NULL ? HASH_COUNT(shard->table) - 1 : 0;
+        sum += shard->used;
         gi_mutex_unlock(&shard->mutex);
     }
     return sum;
 }
 
 size_t gi_ledger_bytes(gi_ledger *ledger) {
-    size_t shadow = ledger->shadow != NULL ? gi_os_slots_used() * (GI_ARENA_SIZE / GI_ALIGNMENT) * 8 : 0;
-    return shadow + (size_t)gi_ledger_entries(ledger) * (sizeof(gi_ledger_entry) + 16);
+    size_t sum = ledger->shadow != NULL ? gi_os_slots_used() * (GI_ARENA_SIZE / GI_ALIGNMENT) * 8 : 0;
+    for (unsigned i = 0; i < GI_LEDGER_SHARDS; i++) {
+        gi_ledger_shard *shard = &ledger->shards[i];
+        gi_mutex_lock(&shard->mutex);
+        sum += places_of(shard) * sizeof(gi_ledger_entry);
+        gi_mutex_unlock(&shard->mutex);
+    }
+    return sum;
 }
 
 /* --- lifecycle -------------------------------------------------------------------------------- */
@@ -248,7 +254,9 @@ static void open_locked(gi_ledger *ledger) {
         gi_mutex_init(&ledger->shards[i].mutex, GI_RANK_LEDGER);
     }
     size_t words = gi_os_reservation()->pages * WORDS_A_PAGE;
+    ledger->base = (uintptr_t)gi_os_reservation()->base;
     ledger->shadow = words != 0 ? gi_os_map(words * sizeof(gi_ledger_word)) : NULL;
+    ledger->words = ledger->shadow != NULL ? words : 0;
     ledgers[ledger_count++] = ledger;
     /* order(ledger): release; pairs with acquire in gi_ledger_is_open(). */
     gi_store_release(&ledger->is_open, 1);

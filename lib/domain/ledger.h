@@ -6,15 +6,16 @@
  *
  *     in an arena of the reservation   the shadow: an array of words, one for each 16 bytes, as address space that is
  *                                      touched where blocks are
- *     anywhere else                    a table in 8 shards, uthash's, under a mutex each; there an address has a second
- *                                      word, its detail
+ *     anywhere else                    a table in 8 shards, under a mutex each; there an address has a second word,
+ *                                      its detail
  *
  *   In the shadow nothing is locked, and no memory of the block is read.  A word belongs to who owns the block: it is
  *   written as the block is allocated and freed, so a wrong free may read a word that is being written, and is told the
  *   one or the other.  An address there that is not aligned to 16 bytes has no word.
  *
- *   Why uthash: 20 to 30 ns an insertion or removal with a malloc() for each entry (here they come from chunks), and no
- *   library at run time.  Of Concurrency Kit, ck_ht slows down by a factor of ten or more where entries come and go
+ *   The table is open: addresses are in one array, the places after an address's own are looked at in turn, and what is
+ *   removed is filled from behind.  So an address is one cache miss, a chained table's (uthash, which tracing has
+ *   besides) four or five.  Of Concurrency Kit, ck_ht slows down by a factor of ten or more where entries come and go
  *   (removed ones are only marked); JudyL takes 35 to 80 ns.  liburcu's rculfhash frees nodes after a grace period, for
  *   which a detached thread cannot wait, and starts threads to resize.
  *
@@ -35,19 +36,25 @@
 #include "lib/arena/address_map.h"
 
 /* A fork takes the mutex of each, and ThreadSanitizer follows at most 64 that are held. */
-#define GI_LEDGER_SHARDS 8u
+#define GI_LEDGER_SHARD_BITS 3
+#define GI_LEDGER_SHARDS (1u << GI_LEDGER_SHARD_BITS)
 
 typedef gi_atomic(uint64_t) gi_ledger_word; /* relaxed: see above */
+#define GI_LEDGER_WORD_SHIFT 4
+_Static_assert(1u << GI_LEDGER_WORD_SHIFT == GI_ALIGNMENT, "a word for each place where a block may begin");
 
 typedef struct gi_ledger_shard {
     _Alignas(GI_CACHE_LINE) gi_mutex mutex;
-    struct gi_ledger_entry *table; /* guarded by mutex; NULL: empty */
-    struct gi_ledger_entry *spare; /* guarded by mutex: linked by hh.next */
+    struct gi_ledger_entry *table; /* guarded by mutex; NULL: nothing was ever added */
+    size_t used;                   /* guarded by mutex: places of it */
+    unsigned shift;                /* guarded by mutex: it has 2^(64 - shift) places */
 } gi_ledger_shard;
 
 typedef struct gi_ledger {
     gi_atomic(uint32_t) is_open; /* atomic, order(ledger) */
-    gi_ledger_word *shadow;      /* constant once open; NULL: address space was refused */
+    uintptr_t base;              /* constant once open: the address of the first word */
+    size_t words;                /* constant once open: of the shadow; 0: address space was refused */
+    gi_ledger_word *shadow;      /* constant once open */
     gi_ledger_shard shards[GI_LEDGER_SHARDS];
 } gi_ledger;
 
@@ -64,10 +71,10 @@ static inline bool gi_ledger_is_open(const gi_ledger *ledger) {
 /* The word of an address in the shadow of an open ledger; NULL: the address is not in the reservation, or not aligned.
  */
 static inline gi_ledger_word *gi_ledger_shadow_word(const gi_ledger *ledger, const void *address) {
-    const gi_reservation *reservation = gi_os_reservation();
-    uintptr_t offset = (uintptr_t)address - (uintptr_t)reservation->base;
-    bool inside = offset >> GI_POOL_SHIFT < reservation->pages && offset % GI_ALIGNMENT == 0;
-    return gi_likely(inside && ledger->shadow != NULL) ? &ledger->shadow[offset / GI_ALIGNMENT] : NULL;
+    uint64_t offset = (uintptr_t)address - ledger->base;
+    /* By rotation, so that one comparison finds both: what is lost in a shift are the highest bits here. */
+    uint64_t word = offset / GI_ALIGNMENT | offset << (64 - GI_LEDGER_WORD_SHIFT);
+    return gi_likely(word < ledger->words) ? &ledger->shadow[word] : NULL;
 }
 
 /* What the next three do for an address that has no word in the shadow.  `detail` may be NULL. */

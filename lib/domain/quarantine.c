@@ -28,7 +28,7 @@ static gi_quarantine *take_spare(void) {
 }
 
 void gi_quarantine_spare(gi_quarantine *quarantine) {
-    gi_assert(gi_load_relaxed(&quarantine->count) == 0); /* relaxed: the owner's own */
+    gi_assert(gi_quarantine_count(quarantine) == 0);
     gi_mutex_lock(&spares_mutex);
     quarantine->next = spares;
     spares = quarantine;

@@ -3,9 +3,11 @@
  * debug_death_test.c - wrong use that debug hooks find: the dump and the message, whole.
  *   The callers in the dump are addresses in this program.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/child.h"
 #include "tests/support/death.h"
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
@@ -22,6 +24,7 @@
 #define BAD_FRONT "    The 7 pad bytes at p-7 are not all FORBIDDENBYTE (0xfd):\n"
 #define BAD_BACK "    The 8 pad bytes at tail=X are not all FORBIDDENBYTE (0xfd):\n"
 #define DATA_16 "    Data at p: cd cd cd cd cd cd cd cd cd cd cd cd cd cd cd cd\n"
+#define DATA_16_WITH_PADS "    Data at p: cd cd cd cd cd cd cd cd fd fd fd fd fd fd fd fd\n"
 #define DATA_1000 "    Data at p: cd cd cd cd cd cd cd cd ... cd cd cd cd cd cd cd cd\n"
 #define DATA_10 "    Data at p: cd cd cd cd cd cd cd cd cd cd\n"
 #define ALLOCATED "\nMemory block allocated at (most recent call first):\n  X in debug_death_test+X\n\n"
@@ -108,9 +111,11 @@
 static const size_t small = 16, large = 1000;
 #define SIZE(arg) (*(const size_t *)(arg))
 
+/* The thread has a quarantine afterwards, so that the next frees may take the short way. */
 static void attach(void) {
     PyGILState_Ensure();
     PyMem_SetupDebugHooks();
+    PyMem_Free(PyMem_Malloc(1));
 }
 
 static void object_free_of_mem(const void *size) {
@@ -192,6 +197,16 @@ static void underrun_of_the_size(const void *unused) {
     attach();
     char *p = PyMem_Malloc(16);
     memset(p - 16, 0x7f, 8);
+    PyMem_Free(p);
+}
+
+/* Where the false size leads to there are eight bytes as pads are. */
+static void underrun_of_the_size_to_one_that_fits(const void *unused) {
+    (void)unused;
+    attach();
+    char *p = PyMem_Malloc(16);
+    memset(p + 8, 0xfd, 8);
+    p[-9] = 8;
     PyMem_Free(p);
 }
 
@@ -298,6 +313,14 @@ static void free_inside_freed(const void *unused) {
     PyMem_Free(p);
     PyMem_Free(p + 8);
 }
+/* A place inside a block, around which all is as around a live one. */
+static void free_inside_of_a_copy(const void *unused) {
+    (void)unused;
+    attach();
+    char *p = PyMem_Malloc(16), *q = PyMem_Malloc(100);
+    memcpy(q + 16, p - 16, 40);
+    PyMem_Free(q + 32);
+}
 static void free_of_the_stack(const void *unused) {
     (void)unused;
     char *here = __builtin_alloca(64); /* not where AddressSanitizer keeps arrays instead */
@@ -365,6 +388,8 @@ static struct death_case cases[] = {
      BLOCK("m", "16") GOOD_FRONT GOOD_BACK DATA_16 ALLOCATED LEADING("PyMem_Free", "mem", "16")},
     {"underrun_of_the_size", underrun_of_the_size, NULL, GILLOC_MODE_GIL, 0,
      BLOCK("m", "16") GOOD_FRONT GOOD_BACK DATA_16 ALLOCATED LEADING("PyMem_Free", "mem", "16")},
+    {"underrun_of_the_size_to_one_that_fits", underrun_of_the_size_to_one_that_fits, NULL, GILLOC_MODE_GIL, 0,
+     BLOCK("m", "16") GOOD_FRONT GOOD_BACK DATA_16_WITH_PADS ALLOCATED LEADING("PyMem_Free", "mem", "16")},
     {"free_twice", free_twice, &small, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyMem_Free", "m", "mem")},
     {"free_twice, large", free_twice, &large, GILLOC_MODE_FREE, 0, DOUBLE_FREE("PyMem_Free", "m", "mem")},
     {"raw_free_twice", raw_free_twice, &small, GILLOC_MODE_GIL, 0, DOUBLE_FREE("PyMem_RawFree", "r", "raw")},
@@ -393,6 +418,8 @@ static struct death_case cases[] = {
      INSIDE("m", "1000", DATA_1000, "PyMem_Free", "mem", "+16")},
     {"free_inside, small", free_inside, &small, GILLOC_MODE_GIL, 0,
      INSIDE("m", "16", DATA_16, "PyMem_Free", "mem", "+16")},
+    {"free_inside_of_a_copy", free_inside_of_a_copy, NULL, GILLOC_MODE_GIL, 0,
+     INSIDE("m", "100", DATA_1000, "PyMem_Free", "mem", "+32")},
     {"free_unaligned", free_unaligned, NULL, GILLOC_MODE_GIL, 0, INSIDE("m", "16", DATA_16, "PyMem_Free", "mem", "+1")},
     {"free_inside_freed", free_inside_freed, NULL, GILLOC_MODE_GIL, 0, INSIDE_FREED("m", "PyMem_Free", "mem", "+8")},
     {"free_of_the_stack", free_of_the_stack, NULL, GILLOC_MODE_GIL, 0,
@@ -404,6 +431,38 @@ static struct death_case cases[] = {
     {"malloc_detached", malloc_detached, NULL, GILLOC_MODE_GIL, 0, UNATTACHED("PyMem_Malloc", "  size     10 bytes\n")},
     {"free_detached", free_detached, NULL, GILLOC_MODE_FREE, 0, UNATTACHED("PyMem_Free", "  block    (nil)\n")},
 };
+
+/* --- each byte of a freed block ---------------------------------------------------------------- */
+
+struct written {
+    size_t size;
+    ptrdiff_t at;
+};
+
+static void write_after_free_at(void *arg) {
+    const struct written *written = arg;
+    attach();
+    unsigned char *p = PyMem_Malloc(written->size);
+    PyMem_Free(p);
+    p[written->at] ^= 1;
+    gilloc_purge();
+}
+
+/* Sizes at which all of it is looked at in another way, and one more. */
+static void a_write_to_any_byte_of_a_freed_block_is_found(void **state) {
+    (void)state;
+    static const size_t sizes[] = {0, 7, 8, 16, 40, 41, 104, 105, 168, 169, 250, 488};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct written written = {.size = sizes[i]};
+        for (written.at = -16; written.at < (ptrdiff_t)sizes[i] + 8; written.at++) {
+            struct child_end end;
+            child_run(&end, write_after_free_at, &written);
+            assert_int_equal(end.signal, SIGABRT);
+            assert_non_null(strstr(end.text, "write after free"));
+            child_end_fini(&end);
+        }
+    }
+}
 
 /* --- PYTHONMALLOC, GILLOC_QUARANTINE ------------------------------------------------------------ */
 
@@ -445,6 +504,8 @@ static struct death_case environment[] = {
 };
 
 int main(void) {
+    const struct CMUnitTest each[] = {cmocka_unit_test(a_write_to_any_byte_of_a_freed_block_is_found)};
     int failed = death_run_group("debug_death", cases, sizeof(cases) / sizeof(cases[0]));
+    failed |= cmocka_run_group_tests(each, NULL, NULL);
     return failed | death_run_group("environment_death", environment, sizeof(environment) / sizeof(environment[0]));
 }

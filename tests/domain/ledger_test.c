@@ -112,6 +112,34 @@ static void each_is_visited_and_cleared(void) {
     EXPECT(gi_ledger_get(&ledger, blocks[5]) == 0);
 }
 
+/* Many come and go in an order without one: whatever is removed, the others are still found. */
+static void any_may_be_removed_among_others(void) {
+    enum { PLACES = 4096, STEPS = 100000 };
+    EXPECT(gilloc_get_mode() == GILLOC_MODE_GIL);
+    gi_ledger_open(&ledger);
+    static uint64_t words[PLACES];
+    uint64_t random = 1, there = 0;
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        size_t place = random >> 52; /* one of PLACES */
+        uint64_t word = words[place] == 0 ? step : 0;
+        if (word != 0) {
+            EXPECT(gi_ledger_put(&ledger, &outside[place], word));
+            there++;
+        } else {
+            EXPECT(gi_ledger_take(&ledger, &outside[place]) == words[place]);
+            there--;
+        }
+        words[place] = word;
+        if (step % 1000 == 0) {
+            for (size_t i = 0; i < PLACES; i++) {
+                EXPECT(gi_ledger_get(&ledger, &outside[i]) == words[i]);
+            }
+            EXPECT(gi_ledger_entries(&ledger) == there);
+        }
+    }
+}
+
 /* --- threads, forks --------------------------------------------------------------------------- */
 
 enum { THREADS = 4, EACH = 2000 };
@@ -181,15 +209,41 @@ static void a_refused_shadow_leaves_the_table(void) {
     put_get_take(small);
 }
 
+/* Half of the places are taken when it would grow, and cannot: the rest are taken as well, but for one of a shard. */
+static void a_table_that_cannot_grow_is_filled(void) {
+    enum { LEAST = 8 * 64 + 1, MOST = 8 * 127 };
+    system_install();
+    EXPECT(gilloc_get_mode() == GILLOC_MODE_GIL);
+    gi_ledger_open(&ledger);
+    for (unsigned i = 0; i < GI_LEDGER_SHARDS * 16; i++) { /* each shard has its first table */
+        EXPECT(gi_ledger_put(&ledger, &outside[i], 1));
+    }
+    system_refuse_all();
+    uint64_t added = GI_LEDGER_SHARDS * 16;
+    while (gi_ledger_put(&ledger, &outside[added], added)) {
+        added++;
+    }
+    EXPECT(LEAST <= added && added <= MOST);
+    EXPECT(gi_ledger_get(&ledger, &outside[added]) == 0);
+    EXPECT(gi_ledger_take(&ledger, &outside[added - 1]) == added - 1);
+    system_refuse(NULL);
+    EXPECT(gi_ledger_put(&ledger, &outside[added], added));
+    for (uint64_t i = GI_LEDGER_SHARDS * 16; i < added - 1; i++) {
+        EXPECT(gi_ledger_get(&ledger, &outside[i]) == i);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_CHILD(a_word_is_put_got_and_taken),
         IN_CHILD(an_unaligned_address_has_no_word_of_its_block),
         IN_CHILD(without_a_reservation_all_are_in_the_table),
         IN_CHILD(each_is_visited_and_cleared),
+        IN_CHILD(any_may_be_removed_among_others),
         IN_CHILD(threads_put_and_take_at_once),
         IN_CHILD(a_child_of_a_fork_finds_its_shards_free),
         IN_CHILD(a_refused_shadow_leaves_the_table),
+        IN_CHILD(a_table_that_cannot_grow_is_filled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,7 +145,7 @@ GILLOC_API void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx
    the first block is made.  Any thread, no lock needed; memory out is a fatal error.
      A block of N bytes has 24 more: N (8 bytes, big-endian), the domain's id ('r', 'm',
    'o'), 7 pad bytes 0xFD; then the N bytes, 0xCD when new, calloc's 0; then 8 pad bytes.
-   A freed block is filled with 0xDD, and not used again before 256 KiB (GILLOC_QUARANTINE)
+   A freed block is filled with 0xDD, and not used again before some 240 KiB (GILLOC_QUARANTINE)
    more have been freed in its thread (CPython's layout and bytes: _PyMem_DebugRawAlloc).
      A fatal error, with a dump of the block and who allocated and freed it, are: a free, a
    realloc or a sized free of what is no live block of the domain; bytes written before or
