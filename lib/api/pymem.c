@@ -3,7 +3,7 @@
  * pymem.c [L6] - the memory functions under CPython's names.  Contracts: gilloc/pymem.h.
  *   Each mem and object function is the fast path and one call for all else.  No locks, no state.
  */
-#include <gilloc/pymem.h>
+#include "lib/api/pymem.h"
 
 #include "lib/api/runtime.h"
 #include "lib/arena/arena.h"
@@ -167,6 +167,31 @@ void *PyObject_Calloc(size_t count, size_t size) { return calloc_in(GI_KIND_OBJE
 void *PyObject_Realloc(void *block, size_t size) { return realloc_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, block, size); }
 
 void PyObject_Free(void *block) { free_in(GI_KIND_OBJECT, block, object_free_else); }
+
+/* --- the same in tables ------------------------------------------------------------------------- */
+
+#define IN_TABLE(name, kind, domain)                                                                        \
+    static void *name##_in_table_malloc(void *ctx, size_t size) {                                           \
+        (void)ctx;                                                                                          \
+        return malloc_in(kind, size, name##_malloc_small, name##_malloc_large);                             \
+    }                                                                                                       \
+    static void *name##_in_table_calloc(void *ctx, size_t count, size_t size) {                             \
+        (void)ctx;                                                                                          \
+        return calloc_in(kind, count, size, name##_calloc_else);                                            \
+    }                                                                                                       \
+    static void *name##_in_table_realloc(void *ctx, void *block, size_t size) {                             \
+        (void)ctx;                                                                                          \
+        return realloc_in(kind, domain, block, size);                                                       \
+    }                                                                                                       \
+    static void name##_in_table_free(void *ctx, void *block) {                                              \
+        (void)ctx;                                                                                          \
+        free_in(kind, block, name##_free_else);                                                             \
+    }                                                                                                       \
+    const PyMemAllocatorEx gi_pymem_##name##_table = {NULL, name##_in_table_malloc, name##_in_table_calloc, \
+                                                      name##_in_table_realloc, name##_in_table_free};
+
+IN_TABLE(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)
+IN_TABLE(object, GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ)
 
 /* --- allocators ------------------------------------------------------------------------------- */
 

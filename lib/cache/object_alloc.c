@@ -34,11 +34,13 @@ const gi_call_names gi_calls[GI_KINDS] = {
 
 #define NO_SIZE SIZE_MAX
 
-static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large, bool sampled) {
+static void set_limits(gi_fast_limits *limits, uint64_t pages, uint64_t sizes, uint64_t large, uint64_t asked,
+                       bool sampled) {
     gi_store_relaxed(&limits->swaps, sampled ? 0 : sizes); /* relaxed: see object_alloc.h */
     gi_store_relaxed(&limits->pages, pages);               /* relaxed: see object_alloc.h */
     gi_store_relaxed(&limits->sizes, sizes);               /* relaxed: see object_alloc.h */
     gi_store_relaxed(&limits->large, large);               /* relaxed: see object_alloc.h */
+    gi_store_relaxed(&limits->asked, asked);               /* relaxed: see object_alloc.h */
 }
 
 /* The inlined code's part of the limits: no block's address is without a bit of an open gate. */
@@ -48,14 +50,15 @@ static void set_gate(unsigned kind, uintptr_t mask) {
 
 void gi_object_ready(void) {
     if (!gi_hardened.on) {
-        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0, false);
+        set_limits(&gi_open_limits, gi_address_map_pages(), GI_SMALL_MAX + 1, 0, 0, false);
     }
 }
 
-void gi_object_open(unsigned kind, bool large, bool sampled) {
+void gi_object_open(unsigned kind, bool large, bool theirs, bool sampled) {
     /* The greatest size of a request is PTRDIFF_MAX: CPython's PY_SSIZE_T_MAX. */
-    uint64_t largest = (uint64_t)PTRDIFF_MAX + 1;
-    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, large ? largest : 0, sampled);
+    uint64_t largest = large ? (uint64_t)PTRDIFF_MAX + 1 : 0;
+    set_limits(&gi_limits[kind], gi_address_map_pages(), GI_SMALL_MAX + 1, theirs ? 0 : largest, theirs ? largest : 0,
+               sampled);
     set_gate(kind, ~(uintptr_t)(GI_POOL_SIZE - 1));
 }
 
@@ -65,7 +68,7 @@ void gi_object_open_hardened(unsigned kind) {
 
 void gi_object_close(unsigned kind) {
     set_gate(kind, 0);
-    set_limits(&gi_limits[kind], 0, 0, 0, false);
+    set_limits(&gi_limits[kind], 0, 0, 0, 0, false);
     gi_store_relaxed(&gi_limits[kind].hardened, 0); /* relaxed: see object_alloc.h */
 }
 
@@ -562,6 +565,15 @@ void gi_object_free_kind(unsigned kind, void *block) {
 
 /* --- realloc ---------------------------------------------------------------------------------- */
 
+/* A block, small or large, or NULL for the slow path. */
+static inline void *malloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {
+    if (size > GI_SMALL_MAX) {
+        return gi_object_malloc_large(limits, size);
+    }
+    void *block = gi_object_malloc_fast(kind, limits, size);
+    return gi_likely(block != NULL) ? block : gi_object_malloc_swap(kind, limits, size);
+}
+
 /* A small block that is not to stay, whose class is at that offset of a page word. */
 static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size,
                                                   uint32_t offset) {
@@ -570,10 +582,7 @@ static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_l
     if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[offset >> GI_WORD_CLASS_SHIFT], (uintptr_t)block))) {
         return NULL; /* no block: the slow path says so */
     }
-    void *moved = gi_object_malloc_fast(kind, limits, size);
-    if (gi_unlikely(moved == NULL)) {
-        moved = gi_object_malloc_swap(kind, limits, size);
-    }
+    void *moved = malloc_fast(kind, limits, size);
     if (gi_likely(moved != NULL)) {
         memcpy(moved, block, size < block_size ? size : block_size);
         gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
@@ -611,19 +620,14 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
     gi_thread_cache *cache = gi_current_cache;
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
-    bool straight = gi_object_is_straight(cache, limits, size);
-    if (gi_unlikely(!straight) && !is_counted_straight(cache)) {
-        return NULL; /* a runtime's own lock is to be asked, say */
-    }
     if (!gi_below_relaxed(page, &limits->pages)) {
-        if (!straight) {
-            return NULL;
-        }
         if (block == NULL) {
-            return gi_object_malloc_fast(kind, limits, size);
+            return malloc_fast(kind, limits, size);
         }
-        return gi_object_is_large(block) ? gi_raw_realloc(NULL, block, size) : NULL;
+        bool is_large = gi_object_is_straight(cache, limits, size) && gi_object_is_large(block);
+        return is_large ? gi_raw_realloc(NULL, block, size) : NULL;
     }
+    /* As of gi_object_free_fast(): so is the rule who may call.  The empty sentinel has no blocks. */
     uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
     if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
         return NULL;

@@ -32,6 +32,8 @@ typedef struct gi_fast_limits {
         hardened;              /* not 0: the domain has its default allocator, in hardened mode.  relaxed: see above */
     gi_atomic(uint64_t) large; /* requests below that are not small go straight to the system's allocator; 0: the raw
                                   domain has a hook, or a runtime's own lock is to be asked.  relaxed: see above */
+    gi_atomic(uint64_t) asked; /* as `large`, while a runtime's own lock is to be asked; then that is 0.
+                                  relaxed: see above */
     gi_atomic(uint64_t) swaps; /* as `sizes`, but 0 while lists are to be counted for sampling as they change places.
                                   relaxed: see above */
 } gi_fast_limits;
@@ -98,9 +100,9 @@ void gi_object_ready(void);
    of that class; the heap knows its page then.  False: has not been looked at. */
 bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 
-/* Opens or closes the fast path of a kind, the inlined one too; `large`: that of its large blocks too; `sampled`: its
-   lists are counted. */
-void gi_object_open(unsigned kind, bool large, bool sampled);
+/* Opens or closes the fast path of a kind, the inlined one too; `large`: that of its large blocks too, with a question
+   to a runtime's own lock if it is `theirs`; `sampled`: its lists are counted. */
+void gi_object_open(unsigned kind, bool large, bool theirs, bool sampled);
 /* Whether large blocks that are no samples may go straight to the system's allocator and back, of all kinds. */
 void gi_object_open_counted(bool open);
 void gi_object_open_hardened(unsigned kind);
@@ -396,9 +398,12 @@ static inline __attribute__((always_inline)) bool gi_object_free_hardened_fast(u
 
 /* For the mem and object domains.  NULL or false are for the slow path, the system's refusal too. */
 
-/* What gi_object_require_attached() asks: with these limits there is no lock but ours. */
+/* What gi_object_require_attached() asks: of the lock only where it is not ours. */
 static inline bool gi_object_is_straight(const gi_thread_cache *cache, const gi_fast_limits *limits, size_t size) {
-    return gi_below_relaxed(size, &limits->large) && gi_cache_is_attached(cache);
+    if (gi_likely(gi_below_relaxed(size, &limits->large))) {
+        return gi_cache_is_attached(cache);
+    }
+    return gi_below_relaxed(size, &limits->asked) && gi_cache_is_attached(cache) && gi_object_up.lock_held();
 }
 
 /* Whether memory may be at an address: not in the first page (so not NULL either), nor above what a process has by

@@ -309,11 +309,10 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
 }
 
 /* The fast path of a domain is open while it has its plain default allocator and the library is ready; that of its
-   large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
-   asked about. */
+   large blocks, which are the raw domain's, if that has its default allocator too. */
 static void set_open_locked(void) {
     bool theirs = gi_load_relaxed(&lock_is_theirs); /* relaxed: under domain_mutex */
-    bool large = is_default_locked(PYMEM_DOMAIN_RAW) && !theirs;
+    bool large = is_default_locked(PYMEM_DOMAIN_RAW);
     /* A watcher of the raw domain alone samples. */
     bool sampled = watchers != NULL && watchers[PYMEM_DOMAIN_MEM].malloc == NULL;
     bool raw_is_default = gi_load_relaxed(&installed[PYMEM_DOMAIN_RAW]) == NULL; /* relaxed: as above */
@@ -322,7 +321,7 @@ static void set_open_locked(void) {
         PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
         gi_object_close(kind);
         if (ready && is_default_locked(domain)) {
-            gi_object_open(kind, large, sampled);
+            gi_object_open(kind, large, theirs, sampled);
         } else if (ready && defaults == &gi_domain_hardened_defaults &&
                    gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
             gi_object_open_hardened(kind);

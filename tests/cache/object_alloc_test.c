@@ -39,6 +39,7 @@ static void expect_shut(const gi_fast_limits *limits) {
     EXPECT_EQ(gi_load_relaxed(&limits->sizes), 0);
     EXPECT_EQ(gi_load_relaxed(&limits->pages), 0);
     EXPECT_EQ(gi_load_relaxed(&limits->large), 0);
+    EXPECT_EQ(gi_load_relaxed(&limits->asked), 0);
 }
 
 static void expect_open(const gi_fast_limits *limits, bool large) {
@@ -75,8 +76,15 @@ static void domains_open_and_close(void) {
         expect_shut(&gi_limits[kind]);
         expect_open(&gi_limits[!kind], true);
         expect_fast_path_shut(kind, block);
-        gi_object_open(kind, true, false);
+        gi_object_open(kind, true, false, false);
         expect_open(&gi_limits[kind], true);
+        EXPECT_EQ(gi_load_relaxed(&gi_limits[kind].asked), 0);
+        gi_object_open(kind, true, true, false);
+        expect_open(&gi_limits[kind], false);
+        EXPECT_EQ(gi_load_relaxed(&gi_limits[kind].asked), (uint64_t)PY_SSIZE_T_MAX + 1);
+        gi_object_open(kind, false, true, false);
+        EXPECT_EQ(gi_load_relaxed(&gi_limits[kind].asked), 0);
+        gi_object_open(kind, true, false, false);
         EXPECT(gi_object_free_fast(kind, &gi_limits[kind], block));
     }
     EXPECT_EQ(gilloc_allocated_blocks(), 0);
