@@ -40,79 +40,92 @@ void PyMem_RawFree(void *block) { gi_domain_free(PYMEM_DOMAIN_RAW, block, GI_CAL
 
 /* What the fast path does not do is one call, in tail position, so that it needs no frame itself; each domain has calls
    of its own, so that there are no more arguments to pass on. */
-#define ELSE(name, kind, domain)                                                                               \
-    static __attribute__((noinline)) void *name##_malloc_hardened(size_t size) {                               \
-        void *block = gi_object_malloc_hardened_fast(kind, size);                                              \
-        return gi_likely(block != NULL) ? block : gi_object_malloc_hardened(kind, size);                       \
-    }                                                                                                          \
-    static __attribute__((noinline)) void *name##_calloc_hardened(size_t bytes) {                              \
-        void *block = gi_object_malloc_hardened_fast(kind, bytes);                                             \
-        if (gi_unlikely(block == NULL)) {                                                                      \
-            return gi_object_calloc_slow(kind, 1, bytes);                                                      \
-        }                                                                                                      \
-        ((gi_link *)block)->next = NULL; /* a request of 0 bytes has zeroed bytes too */                       \
-        return memset(block, 0, bytes);                                                                        \
-    }                                                                                                          \
-    static __attribute__((noinline)) void name##_free_hardened(void *block) {                                  \
-        if (gi_unlikely(!gi_object_free_hardened_fast(kind, block))) {                                         \
-            gi_object_free_slow(kind, block);                                                                  \
-        }                                                                                                      \
-    }                                                                                                          \
-    static __attribute__((noinline)) void *name##_malloc_counted(size_t size CALLER_PARAMETER) {               \
-        void *block = size <= GI_SMALL_MAX ? gi_object_malloc_swap_counted(kind, &gi_limits[kind], size)       \
-                                           : gi_object_malloc_counted(size);                                   \
-        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                      \
-    }                                                                                                          \
-    static __attribute__((noinline)) void *name##_calloc_counted(size_t count, size_t size CALLER_PARAMETER) { \
-        void *block = gi_object_calloc_counted(count * size);                                                  \
-        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);               \
-    }                                                                                                          \
-    static __attribute__((noinline)) void name##_free_counted(void *block CALLER_PARAMETER) {                  \
-        if (!gi_object_free_counted(block)) {                                                                  \
-            gi_domain_free(domain, block, CALLER);                                                             \
-        }                                                                                                      \
-    }                                                                                                          \
-    static __attribute__((noinline)) void *name##_malloc_slow(size_t size CALLER_PARAMETER) {                  \
-        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                            \
-            return name##_malloc_hardened(size);                                                               \
-        }                                                                                                      \
-        if (gi_unlikely(gi_sample_is_watching())) {                                                            \
-            return name##_malloc_counted(size CALLER_ARGUMENT_AGAIN);                                          \
-        }                                                                                                      \
-        void *block = gi_object_malloc_swap_slow(kind, &gi_limits[kind], size);                                \
-        return block != NULL ? block : gi_domain_malloc(domain, size, CALLER);                                 \
-    }                                                                                                          \
-    static __attribute__((noinline)) void *name##_malloc_small(size_t size CALLER_PARAMETER) {                 \
-        void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                                     \
-        return gi_likely(block != NULL) ? block : name##_malloc_slow(size CALLER_ARGUMENT_AGAIN);              \
-    }                                                                                                          \
-    static __attribute__((noinline)) void *name##_malloc_large(size_t size CALLER_PARAMETER) {                 \
-        void *block = gi_object_malloc_large(&gi_limits[kind], size);                                          \
-        return gi_likely(block != NULL)  ? block                                                               \
-               : gi_sample_is_watching() ? name##_malloc_counted(size CALLER_ARGUMENT_AGAIN)                   \
-                                         : gi_domain_malloc(domain, size, CALLER);                             \
-    }                                                                                                          \
-    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size CALLER_PARAMETER) {    \
-        size_t bytes = count * size; /* has been checked */                                                    \
-        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind])) && bytes <= GI_SMALL_MAX) {                   \
-            return name##_calloc_hardened(bytes);                                                              \
-        }                                                                                                      \
-        void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;           \
-        return gi_likely(block != NULL) ? block                                                                \
-               : gi_sample_is_watching() && bytes > GI_SMALL_MAX                                               \
-                   ? name##_calloc_counted(count, size CALLER_ARGUMENT_AGAIN)                                  \
-                   : gi_domain_calloc(domain, count, size, CALLER);                                            \
-    }                                                                                                          \
-    static __attribute__((noinline)) void name##_free_else(void *block CALLER_PARAMETER) {                     \
-        if (gi_object_free_large(&gi_limits[kind], block)) {                                                   \
-            return;                                                                                            \
-        }                                                                                                      \
-        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                            \
-            name##_free_hardened(block);                                                                       \
-        } else if (!gi_object_free_other(kind, &gi_limits[kind], block)) {                                     \
-            gi_sample_is_watching() ? name##_free_counted(block CALLER_ARGUMENT_AGAIN)                         \
-                                    : gi_domain_free(domain, block, CALLER);                                   \
-        }                                                                                                      \
+#define ELSE(name, kind, domain)                                                                                   \
+    static __attribute__((noinline)) void *name##_malloc_hardened(size_t size) {                                   \
+        void *block = gi_object_malloc_hardened_fast(kind, size);                                                  \
+        return gi_likely(block != NULL) ? block : gi_object_malloc_hardened(kind, size);                           \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_calloc_hardened(size_t bytes) {                                  \
+        void *block = gi_object_malloc_hardened_fast(kind, bytes);                                                 \
+        if (gi_unlikely(block == NULL)) {                                                                          \
+            return gi_object_calloc_slow(kind, 1, bytes);                                                          \
+        }                                                                                                          \
+        ((gi_link *)block)->next = NULL; /* a request of 0 bytes has zeroed bytes too */                           \
+        return memset(block, 0, bytes);                                                                            \
+    }                                                                                                              \
+    static __attribute__((noinline)) void name##_free_hardened(void *block) {                                      \
+        if (gi_unlikely(!gi_object_free_hardened_fast(kind, block))) {                                             \
+            gi_object_free_slow(kind, block);                                                                      \
+        }                                                                                                          \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_malloc_counted(size_t size CALLER_PARAMETER) {                   \
+        void *block = size <= GI_SMALL_MAX ? gi_object_malloc_swap_counted(kind, &gi_limits[kind], size)           \
+                                           : gi_object_malloc_counted(size);                                       \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                          \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_calloc_counted(size_t count, size_t size CALLER_PARAMETER) {     \
+        void *block = gi_object_calloc_counted(count * size);                                                      \
+        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);                   \
+    }                                                                                                              \
+    static __attribute__((noinline)) void name##_free_counted(void *block CALLER_PARAMETER) {                      \
+        if (!gi_object_free_counted(block)) {                                                                      \
+            gi_domain_free(domain, block, CALLER);                                                                 \
+        }                                                                                                          \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_malloc_asked(size_t size CALLER_PARAMETER) {                     \
+        void *block = gi_object_malloc_asked(&gi_limits[kind], size);                                              \
+        return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);                          \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_calloc_asked(size_t count, size_t size CALLER_PARAMETER) {       \
+        void *block = count * size > GI_SMALL_MAX ? gi_object_calloc_asked(&gi_limits[kind], count * size) : NULL; \
+        return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);                   \
+    }                                                                                                              \
+    static __attribute__((noinline)) void name##_free_asked(void *block CALLER_PARAMETER) {                        \
+        if (!gi_object_free_asked(&gi_limits[kind], block)) {                                                      \
+            gi_domain_free(domain, block, CALLER);                                                                 \
+        }                                                                                                          \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_malloc_slow(size_t size CALLER_PARAMETER) {                      \
+        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                                \
+            return name##_malloc_hardened(size);                                                                   \
+        }                                                                                                          \
+        if (gi_unlikely(gi_sample_is_watching())) {                                                                \
+            return name##_malloc_counted(size CALLER_ARGUMENT_AGAIN);                                              \
+        }                                                                                                          \
+        void *block = gi_object_malloc_swap_slow(kind, &gi_limits[kind], size);                                    \
+        return block != NULL ? block : gi_domain_malloc(domain, size, CALLER);                                     \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_malloc_small(size_t size CALLER_PARAMETER) {                     \
+        void *block = gi_object_malloc_swap(kind, &gi_limits[kind], size);                                         \
+        return gi_likely(block != NULL) ? block : name##_malloc_slow(size CALLER_ARGUMENT_AGAIN);                  \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_malloc_large(size_t size CALLER_PARAMETER) {                     \
+        void *block = gi_object_malloc_large(&gi_limits[kind], size);                                              \
+        return gi_likely(block != NULL)  ? block                                                                   \
+               : gi_sample_is_watching() ? name##_malloc_counted(size CALLER_ARGUMENT_AGAIN)                       \
+                                         : name##_malloc_asked(size CALLER_ARGUMENT_AGAIN);                        \
+    }                                                                                                              \
+    static __attribute__((noinline)) void *name##_calloc_else(size_t count, size_t size CALLER_PARAMETER) {        \
+        size_t bytes = count * size; /* has been checked */                                                        \
+        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind])) && bytes <= GI_SMALL_MAX) {                       \
+            return name##_calloc_hardened(bytes);                                                                  \
+        }                                                                                                          \
+        void *block = bytes > GI_SMALL_MAX ? gi_object_calloc_large(&gi_limits[kind], bytes) : NULL;               \
+        return gi_likely(block != NULL) ? block                                                                    \
+               : gi_sample_is_watching() && bytes > GI_SMALL_MAX                                                   \
+                   ? name##_calloc_counted(count, size CALLER_ARGUMENT_AGAIN)                                      \
+                   : name##_calloc_asked(count, size CALLER_ARGUMENT_AGAIN);                                       \
+    }                                                                                                              \
+    static __attribute__((noinline)) void name##_free_else(void *block CALLER_PARAMETER) {                         \
+        if (gi_object_free_large(&gi_limits[kind], block)) {                                                       \
+            return;                                                                                                \
+        }                                                                                                          \
+        if (gi_unlikely(gi_object_is_hardened(&gi_limits[kind]))) {                                                \
+            name##_free_hardened(block);                                                                           \
+        } else if (!gi_object_free_other(kind, &gi_limits[kind], block)) {                                         \
+            gi_sample_is_watching() ? name##_free_counted(block CALLER_ARGUMENT_AGAIN)                             \
+                                    : name##_free_asked(block CALLER_ARGUMENT_AGAIN);                              \
+        }                                                                                                          \
     }
 
 ELSE(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)

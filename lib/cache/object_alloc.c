@@ -358,6 +358,24 @@ void *gi_object_calloc_counted(size_t size) {
     return block;
 }
 
+void *gi_object_malloc_asked(const gi_fast_limits *limits, size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = gi_object_is_asked(cache, limits, size) ? gi_raw_malloc(NULL, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
+void *gi_object_calloc_asked(const gi_fast_limits *limits, size_t size) {
+    gi_thread_cache *cache = gi_current_cache;
+    void *block = gi_object_is_asked(cache, limits, size) ? gi_raw_calloc(NULL, 1, size) : NULL;
+    if (gi_likely(block != NULL)) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
 /* --- free ------------------------------------------------------------------------------------- */
 
 /* A block of another interpreter: nobody's business here, in builds with assertions. */
@@ -410,6 +428,16 @@ bool gi_object_free_counted(void *block) {
         return false;
     }
     gi_counter_sub(&cache->large, 1);
+    gi_raw_free(NULL, block);
+    return true;
+}
+
+bool gi_object_free_asked(const gi_fast_limits *limits, void *block) {
+    gi_thread_cache *cache = gi_current_cache;
+    if (!gi_object_is_asked(cache, limits, 0) || !gi_object_is_large(block)) {
+        return false;
+    }
+    gi_counter_add(&cache->large_freed, 1);
     gi_raw_free(NULL, block);
     return true;
 }
@@ -565,36 +593,64 @@ void gi_object_free_kind(unsigned kind, void *block) {
 
 /* --- realloc ---------------------------------------------------------------------------------- */
 
-/* A block, small or large, or NULL for the slow path. */
-static inline void *malloc_fast(unsigned kind, const gi_fast_limits *limits, size_t size) {
-    if (size > GI_SMALL_MAX) {
-        return gi_object_malloc_large(limits, size);
-    }
-    void *block = gi_object_malloc_fast(kind, limits, size);
-    return gi_likely(block != NULL) ? block : gi_object_malloc_swap(kind, limits, size);
+static __attribute__((noinline)) void *malloc_large(const gi_fast_limits *limits, size_t size) {
+    void *block = gi_object_malloc_large(limits, size);
+    return gi_likely(block != NULL) ? block : gi_object_malloc_asked(limits, size);
 }
 
-/* A small block that is not to stay, whose class is at that offset of a page word. */
-static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size,
-                                                  uint32_t offset) {
+/* A small block, whose class is at that offset of a page word, is freed, with as many of its bytes copied to `moved` as
+   there is room for. */
+static inline __attribute__((always_inline)) void *move_to(void *moved, unsigned kind, void *block, size_t size,
+                                                           uint32_t offset) {
     gi_thread_cache *cache = gi_current_cache;
     size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
+    memcpy(moved, block, size < block_size ? size : block_size);
+    gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
+    gi_link *link = block;
+    if (gi_unlikely(--bin->room < 0)) {
+        gi_cache_overflow(cache, kind, offset >> GI_WORD_CLASS_SHIFT, gi_calls[kind].realloc);
+        bin->room--;
+    }
+    link->next = bin->free;
+    bin->free = link;
+    return moved;
+}
+
+static __attribute__((noinline)) void *move_to_large(unsigned kind, const gi_fast_limits *limits, void *block,
+                                                     size_t size, uint32_t offset) {
+    void *moved = malloc_large(limits, size);
+    return gi_likely(moved != NULL) ? move_to(moved, kind, block, size, offset) : NULL;
+}
+
+/* A small block that is not to stay. */
+static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size,
+                                                  uint32_t offset) {
     if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[offset >> GI_WORD_CLASS_SHIFT], (uintptr_t)block))) {
         return NULL; /* no block: the slow path says so */
     }
-    void *moved = malloc_fast(kind, limits, size);
-    if (gi_likely(moved != NULL)) {
-        memcpy(moved, block, size < block_size ? size : block_size);
-        gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
-        gi_link *link = block;
-        if (gi_unlikely(--bin->room < 0)) {
-            gi_cache_overflow(cache, kind, offset >> GI_WORD_CLASS_SHIFT, gi_calls[kind].realloc);
-            bin->room--;
-        }
-        link->next = bin->free;
-        bin->free = link;
+    if (size > GI_SMALL_MAX) {
+        return move_to_large(kind, limits, block, size, offset);
     }
-    return moved;
+    void *moved = gi_object_malloc_fast(kind, limits, size);
+    if (gi_unlikely(moved == NULL)) {
+        moved = gi_object_malloc_swap(kind, limits, size);
+    }
+    return gi_likely(moved != NULL) ? move_to(moved, kind, block, size, offset) : NULL;
+}
+
+/* A block that is in no page of ours. */
+static __attribute__((noinline)) void *realloc_other(unsigned kind, const gi_fast_limits *limits, void *block,
+                                                     size_t size) {
+    if (block == NULL) {
+        if (size > GI_SMALL_MAX) {
+            return malloc_large(limits, size);
+        }
+        void *made = gi_object_malloc_fast(kind, limits, size);
+        return gi_likely(made != NULL) ? made : gi_object_malloc_swap(kind, limits, size);
+    }
+    gi_thread_cache *cache = gi_current_cache;
+    bool may = gi_object_is_straight(cache, limits, size) || gi_object_is_asked(cache, limits, size);
+    return may && gi_object_is_large(block) ? gi_raw_realloc(NULL, block, size) : NULL;
 }
 
 /* A block of the raw domain; it is a small one if it is a sample of class size `block_size`. */
@@ -617,16 +673,12 @@ static void *resize_large(gi_thread_cache *cache, unsigned kind, void *block, si
 }
 
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
-    gi_thread_cache *cache = gi_current_cache;
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
     if (!gi_below_relaxed(page, &limits->pages)) {
-        if (block == NULL) {
-            return malloc_fast(kind, limits, size);
-        }
-        bool is_large = gi_object_is_straight(cache, limits, size) && gi_object_is_large(block);
-        return is_large ? gi_raw_realloc(NULL, block, size) : NULL;
+        return realloc_other(kind, limits, block, size);
     }
+    const gi_thread_cache *cache = gi_current_cache;
     /* As of gi_object_free_fast(): so is the rule who may call.  The empty sentinel has no blocks. */
     uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
     if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {

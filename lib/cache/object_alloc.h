@@ -53,6 +53,10 @@ extern const gi_call_names gi_calls[GI_KINDS] GI_INTERNAL;
 void *gi_object_malloc_counted(size_t size);
 void *gi_object_calloc_counted(size_t size);
 bool gi_object_free_counted(void *block);
+/* While a runtime's own lock is to be asked: a large block, or NULL; whether a large one has been freed. */
+void *gi_object_malloc_asked(const gi_fast_limits *limits, size_t size);
+void *gi_object_calloc_asked(const gi_fast_limits *limits, size_t size);
+bool gi_object_free_asked(const gi_fast_limits *limits, void *block);
 /* The fast path of realloc, for the mem and object domains; NULL for the slow path. */
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size);
 /* A kind that was made, with links where its kind says: the whole calls; the sizes are at most PY_SSIZE_T_MAX. */
@@ -398,11 +402,13 @@ static inline __attribute__((always_inline)) bool gi_object_free_hardened_fast(u
 
 /* For the mem and object domains.  NULL or false are for the slow path, the system's refusal too. */
 
-/* What gi_object_require_attached() asks: of the lock only where it is not ours. */
+/* What gi_object_require_attached() asks: with these limits there is no lock but ours. */
 static inline bool gi_object_is_straight(const gi_thread_cache *cache, const gi_fast_limits *limits, size_t size) {
-    if (gi_likely(gi_below_relaxed(size, &limits->large))) {
-        return gi_cache_is_attached(cache);
-    }
+    return gi_below_relaxed(size, &limits->large) && gi_cache_is_attached(cache);
+}
+
+/* The same where it is to be asked. */
+static inline bool gi_object_is_asked(const gi_thread_cache *cache, const gi_fast_limits *limits, size_t size) {
     return gi_below_relaxed(size, &limits->asked) && gi_cache_is_attached(cache) && gi_object_up.lock_held();
 }
 

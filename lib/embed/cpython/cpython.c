@@ -21,7 +21,6 @@
 #include "lib/cache/thread_cache.h"
 #include "lib/domain/domain.h"
 #include "lib/embed/cpython/lock.h"
-#include "lib/embed/cpython/record.h"
 
 /* --- state ------------------------------------------------------------------------------------ */
 
@@ -278,14 +277,9 @@ const char *gi_cpython_trace(unsigned depth, size_t bytes, gi_cpython_frames fra
 
 int gi_cpython_write_trace(FILE *f, const char *format) { return gilloc_trace_write(f, format); }
 
-const char *gi_cpython_record(const char *path) {
-    const char *problem = gi_cpython_record_start(path);
-    if (problem != NULL) {
-        return problem;
-    }
+void gi_cpython_put_around(void (*around)(int domain, void *table)) {
     for (int domain = 0; domain < DOMAINS; domain++) {
-        installed[domain] = gi_cpython_record_around(domain, &installed[domain]);
+        around(domain, &installed[domain]);
         cpython.set((PyMemAllocatorDomain)domain, &installed[domain]);
     }
-    return NULL;
 }
