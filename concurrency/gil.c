@@ -293,13 +293,6 @@ static void wait_turn(gi_gil *gil, struct gi_waiter *self, bool early, const gi_
 
 /* --- a runtime's own lock --------------------------------------------------------------------- */
 
-bool gi_gil_outer_held(const gi_gil *gil) {
-    int saved_errno = errno;
-    bool held = gil->outer.held(gil->outer.ctx) != 0;
-    errno = saved_errno;
-    return held;
-}
-
 void gi_gil_outer_acquire(const gi_gil *gil) {
     int saved_errno = errno;
     gil->outer.acquire(gil->outer.ctx);

@@ -36,6 +36,7 @@
 #ifndef GI_GIL_H
 #define GI_GIL_H
 
+#include <errno.h>
 #include <stdbool.h>
 
 #include "concurrency/atomic.h"
@@ -102,7 +103,12 @@ typedef struct gi_gil {
 #define GI_GIL_INIT \
     { .queue = GI_MUTEX_INIT(GI_RANK_LOCK_QUEUE), .ripe_at = UINT64_MAX, .interval_ns = GI_GIL_DEFAULT_INTERVAL_NS }
 /* Whether this thread holds the runtime's own lock, which there is. */
-bool gi_gil_outer_held(const gi_gil *gil);
+static inline bool gi_gil_outer_held(const gi_gil *gil) {
+    int saved_errno = errno;
+    bool held = gil->outer.held(gil->outer.ctx) != 0;
+    errno = saved_errno;
+    return held;
+}
 /* Takes and drops the runtime's own lock, which there is. */
 void gi_gil_outer_acquire(const gi_gil *gil);
 void gi_gil_outer_release(const gi_gil *gil);

@@ -3,7 +3,7 @@
  * pymem.c [L6] - the memory functions under CPython's names.  Contracts: gilloc/pymem.h.
  *   Each mem and object function is the fast path and one call for all else.  No locks, no state.
  */
-#include <gilloc/pymem.h>
+#include "lib/api/pymem.h"
 
 #include "lib/api/runtime.h"
 #include "lib/arena/arena.h"
@@ -104,10 +104,10 @@ void PyMem_RawFree(void *block) {
  *                      not below the limit of small ones        _unlisted
  *                        hardened
  *                        straight to the system's allocator     _straight
- *                        counted, or what the domain has        _large
+ *                        counted, asked, or what it has         _large
  *   free             of the thread's heap, and there is room    fast path
  *                      of another heap, or what the domain has  _other
- *                      not in the reservation                   _unlisted   hardened, straight, counted, or else
+ *                      not in the reservation                   _unlisted   hardened, straight, counted, asked, or else
  *   realloc          gi_object_realloc_fast(), or what the domain has
  *
  * A domain that is hardened or closed has limits of 0, so all of its calls come to _unlisted.  Each domain has its own
@@ -187,9 +187,15 @@ static INLINE void *malloc_straight(PyMemAllocatorDomain domain, size_t size CAL
     return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);
 }
 
+/* Whether a large request has nothing to stop for: it is no sample, or a runtime's own lock is held. */
+static INLINE bool large_passes(unsigned kind, size_t size) {
+    const gi_fast_limits *limits = &gi_limits[kind];
+    return gi_large_is_asked(limits, size) ? gi_object_up.lock_held()
+                                           : gi_large_is_counted(limits, size) && gi_sample_passes(size);
+}
+
 static INLINE void *malloc_large(unsigned kind, PyMemAllocatorDomain domain, size_t size CALLER_PARAMETER) {
-    bool passes = gi_large_is_counted(&gi_limits[kind], size) && gi_sample_passes(size);
-    void *block = passes ? gi_large_malloc(size) : NULL;
+    void *block = large_passes(kind, size) ? gi_large_malloc(size) : NULL;
     return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);
 }
 
@@ -200,13 +206,15 @@ static INLINE void *calloc_straight(PyMemAllocatorDomain domain, size_t count, s
 
 static INLINE void *calloc_large(unsigned kind, PyMemAllocatorDomain domain, size_t count,
                                  size_t size CALLER_PARAMETER) {
-    bool passes = gi_large_is_counted(&gi_limits[kind], count * size) && gi_sample_passes(count * size);
-    void *block = passes ? gi_large_calloc(count * size) : NULL;
+    void *block = large_passes(kind, count * size) ? gi_large_calloc(count * size) : NULL;
     return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);
 }
 
 static INLINE void free_large(unsigned kind, PyMemAllocatorDomain domain, void *block CALLER_PARAMETER) {
-    if (!gi_large_is_counted(&gi_limits[kind], 0) || gi_sample_may_be(block) || !gi_large_free(block)) {
+    const gi_fast_limits *limits = &gi_limits[kind];
+    bool passes = gi_large_is_asked(limits, 0) ? gi_object_up.lock_held()
+                                               : gi_large_is_counted(limits, 0) && !gi_sample_may_be(block);
+    if (!passes || !gi_large_free(block)) {
         gi_domain_free(domain, block, CALLER);
     }
 }
@@ -334,6 +342,31 @@ void *PyObject_Calloc(size_t count, size_t size) {
 void *PyObject_Realloc(void *block, size_t size) { return realloc_in(GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ, block, size); }
 
 void PyObject_Free(void *block) { free_in(GI_KIND_OBJECT, block, object_free_other, object_free_unlisted); }
+
+/* --- the same in tables ----------------------------------------------------------------------- */
+
+#define IN_TABLE(name, kind, domain)                                                                        \
+    static void *name##_in_table_malloc(void *ctx, size_t size) {                                           \
+        (void)ctx;                                                                                          \
+        return malloc_in(kind, size, name##_malloc_empty, name##_malloc_unlisted);                          \
+    }                                                                                                       \
+    static void *name##_in_table_calloc(void *ctx, size_t count, size_t size) {                             \
+        (void)ctx;                                                                                          \
+        return calloc_in(kind, count, size, name##_calloc_empty, name##_calloc_unlisted);                   \
+    }                                                                                                       \
+    static void *name##_in_table_realloc(void *ctx, void *block, size_t size) {                             \
+        (void)ctx;                                                                                          \
+        return realloc_in(kind, domain, block, size);                                                       \
+    }                                                                                                       \
+    static void name##_in_table_free(void *ctx, void *block) {                                              \
+        (void)ctx;                                                                                          \
+        free_in(kind, block, name##_free_other, name##_free_unlisted);                                      \
+    }                                                                                                       \
+    const PyMemAllocatorEx gi_pymem_##name##_table = {NULL, name##_in_table_malloc, name##_in_table_calloc, \
+                                                      name##_in_table_realloc, name##_in_table_free};
+
+IN_TABLE(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)
+IN_TABLE(object, GI_KIND_OBJECT, PYMEM_DOMAIN_OBJ)
 
 /* --- allocators ------------------------------------------------------------------------------- */
 

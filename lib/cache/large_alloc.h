@@ -25,6 +25,9 @@ static inline bool gi_large_is_straight(const gi_fast_limits *limits, size_t siz
 static inline bool gi_large_is_counted(const gi_fast_limits *limits, size_t size) {
     return gi_below_relaxed(size, &limits->counted);
 }
+static inline bool gi_large_is_asked(const gi_fast_limits *limits, size_t size) {
+    return gi_below_relaxed(size, &limits->asked);
+}
 
 /* Whether memory may be at an address: not in the first page (so not NULL either), nor above what a process has by
    default. */
@@ -40,7 +43,8 @@ static inline bool gi_large_is(const void *block) {
 
 /* --- mem and object --------------------------------------------------------------------------- */
 
-/* The limits have been asked: there is no lock but ours, so gi_object_require_attached() asks no more than these do. */
+/* The limits have been asked, and a runtime's own lock, where there is one: so gi_object_require_attached() asks no more
+   than these do. */
 
 static inline void *gi_large_note(gi_thread_cache *cache, void *block) {
     gi_counter_add(&cache->large, block != NULL);

@@ -524,31 +524,51 @@ void gi_object_free_kind(unsigned kind, void *block) {
 
 /* --- realloc ---------------------------------------------------------------------------------- */
 
-/* A small block that is not to stay, whose class is at that offset of a page word. */
-static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size,
-                                                  uint32_t offset) {
+/* A large block, or NULL for the slow path. */
+static __attribute__((noinline)) void *large_fast(const gi_fast_limits *limits, size_t size) {
+    bool may = gi_large_is_straight(limits, size) || (gi_large_is_asked(limits, size) && gi_object_up.lock_held());
+    return may ? gi_large_malloc(size) : NULL;
+}
+
+/* A small block, whose class is at that offset of a page word, is freed, with as many of its bytes copied to `moved` as
+   there is room for. */
+static inline __attribute__((always_inline)) void *move_to(void *moved, unsigned kind, void *block, size_t size,
+                                                           uint32_t offset) {
     gi_thread_cache *cache = gi_current_cache;
     size_t block_size = gi_class_size(offset >> GI_WORD_CLASS_SHIFT);
+    memcpy(moved, block, size < block_size ? size : block_size);
+    gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
+    gi_link *link = block;
+    if (gi_unlikely(--bin->room < 0)) {
+        gi_cache_overflow(cache, kind, offset >> GI_WORD_CLASS_SHIFT, gi_calls[kind].realloc);
+        bin->room--;
+    }
+    link->next = bin->free;
+    bin->free = link;
+    return moved;
+}
+
+static __attribute__((noinline)) void *move_to_large(unsigned kind, const gi_fast_limits *limits, void *block,
+                                                     size_t size, uint32_t offset) {
+    void *moved = large_fast(limits, size);
+    return gi_likely(moved != NULL) ? move_to(moved, kind, block, size, offset) : NULL;
+}
+
+/* A small block that is not to stay. */
+static __attribute__((noinline)) void *move_small(unsigned kind, const gi_fast_limits *limits, void *block, size_t size,
+                                                  uint32_t offset) {
     if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[offset >> GI_WORD_CLASS_SHIFT], (uintptr_t)block))) {
         return NULL; /* no block: the slow path says so */
+    }
+    if (size > GI_SMALL_MAX) {
+        return move_to_large(kind, limits, block, size, offset);
     }
     void *moved = gi_object_malloc_fast(kind, limits, size);
     if (gi_unlikely(moved == NULL) && gi_below_relaxed(size, &limits->sizes)) {
         bool counted = !gi_below_relaxed(size, &limits->swaps);
         moved = gi_likely(!counted) ? gi_object_swap(kind, size) : gi_object_swap_counted(kind, size);
     }
-    if (gi_likely(moved != NULL)) {
-        memcpy(moved, block, size < block_size ? size : block_size);
-        gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
-        gi_link *link = block;
-        if (gi_unlikely(--bin->room < 0)) {
-            gi_cache_overflow(cache, kind, offset >> GI_WORD_CLASS_SHIFT, gi_calls[kind].realloc);
-            bin->room--;
-        }
-        link->next = bin->free;
-        bin->free = link;
-    }
-    return moved;
+    return gi_likely(moved != NULL) ? move_to(moved, kind, block, size, offset) : NULL;
 }
 
 /* stays(), of a kind whose blocks begin with their link. */
@@ -592,45 +612,35 @@ static void *realloc_hardened(unsigned kind, void *block, size_t size) {
     return moved;
 }
 
-/* While blocks are sampled. */
-static void *realloc_counted(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
-    uint64_t page = gi_address_page(gi_load_relaxed_u64(&gi_address_base), block); /* relaxed: as above */
-    if (gi_below_relaxed(page, &limits->pages)) {
-        return resize_small(kind, limits, block, size, page);
+/* Whether a large block may be resized by the system's allocator at once. */
+static bool may_resize(const gi_fast_limits *limits, const void *block, size_t size) {
+    if (gi_likely(gi_large_is_straight(limits, size))) {
+        return true;
     }
-    bool large = gi_large_is(block) && !gi_sample_may_be(block);
-    return large && gi_sample_passes(size != 0 ? size : 1) ? gi_raw_realloc(NULL, block, size) : NULL;
+    if (gi_large_is_asked(limits, size)) {
+        return gi_object_up.lock_held();
+    }
+    return gi_large_is_counted(limits, size) && !gi_sample_may_be(block) && gi_sample_passes(size != 0 ? size : 1);
 }
 
-/* When nothing goes straight to the system's allocator: a runtime's own lock is to be asked, say. */
-static __attribute__((noinline)) void *realloc_otherwise(unsigned kind, const gi_fast_limits *limits, void *block,
-                                                         size_t size) {
-    if (gi_below_relaxed(size, &limits->hardened)) {
-        return realloc_hardened(kind, block, size);
+/* A block that is in no page that the limits allow. */
+static __attribute__((noinline)) void *realloc_unlisted(unsigned kind, const gi_fast_limits *limits, void *block,
+                                                        size_t size) {
+    if (block == NULL) {
+        return size > GI_SMALL_MAX ? large_fast(limits, size) : gi_object_malloc_fast(kind, limits, size);
     }
-    return gi_large_is_counted(limits, size) && gi_cache_is_attached(gi_current_cache)
-               ? realloc_counted(kind, limits, block, size)
-               : NULL;
+    if (gi_large_is(block)) {
+        bool may = gi_cache_is_attached(gi_current_cache) && may_resize(limits, block, size);
+        return may ? gi_raw_realloc(NULL, block, size) : NULL;
+    }
+    return gi_below_relaxed(size, &limits->hardened) ? realloc_hardened(kind, block, size) : NULL;
 }
 
 void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *block, size_t size) {
-    if (gi_unlikely(!gi_large_is_straight(limits, size))) {
-        return realloc_otherwise(kind, limits, block, size);
-    }
-    if (gi_unlikely(!gi_cache_is_attached(gi_current_cache))) {
-        return NULL;
-    }
     uint64_t page = gi_address_page(gi_load_relaxed_u64(&gi_address_base), block); /* relaxed: as above */
-    if (gi_likely(gi_below_relaxed(page, &limits->pages))) {
-        return resize_small(kind, limits, block, size, page);
-    }
-    if (block == NULL) {
-        return gi_object_malloc_fast(kind, limits, size);
-    }
-    if (gi_large_is(block)) {
-        return gi_raw_realloc(NULL, block, size);
-    }
-    return gi_below_relaxed(size, &limits->hardened) ? realloc_hardened(kind, block, size) : NULL;
+    /* As of gi_object_free_fast(): so is the rule who may call.  The empty sentinel has no blocks. */
+    return gi_likely(gi_below_relaxed(page, &limits->pages)) ? resize_small(kind, limits, block, size, page)
+                                                             : realloc_unlisted(kind, limits, block, size);
 }
 
 /* A block of the raw domain; it is a small one if it is a sample of class size `block_size`. */

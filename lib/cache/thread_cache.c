@@ -20,6 +20,7 @@
 #ifdef GI_HOSTILE
 #define CAP_BYTES_MIN 32u
 #define CAP_BYTES_MAX 256u
+#define CAP_BYTES_SHORT 64u
 #define CAP_BLOCKS_MIN 2u
 #define REMOTE_WAITING_BYTES_MIN 1024u
 #define REMOTE_WAITING_BYTES_MAX 4096u
@@ -30,6 +31,8 @@
 #define CAP_BYTES_MIN (4u << 10)
 #define CAP_BYTES_MAX (256u << 10)
 #define CAP_BLOCKS_MIN 16u
+/* The same while lists are short. */
+#define CAP_BYTES_SHORT (16u << 10)
 /* An owner that does not take in what has been freed for it is asked to at so many bytes a class: more, up to the
    second figure, if it looks for blocks of the class soon after they went to its pools. */
 #define REMOTE_WAITING_BYTES_MIN (32u << 10)
@@ -39,6 +42,8 @@
 #endif
 /* How many blocks the bin of 0 bytes borrows at a time. */
 #define ZERO_BLOCKS 32
+
+static bool lists_are_short; /* constant once there is a thread state */
 
 #define NOBODYS_NUMBER (GI_HEAP_NUMBERS - 1)
 #define NOBODYS_TAG (NOBODYS_NUMBER << GI_WORD_HEAP_SHIFT)
@@ -74,6 +79,8 @@ static uint32_t cap_for(unsigned size_class, uint32_t bytes) {
     uint32_t least = gi_unlikely(gi_hardened.on) ? GI_HARDENED_DELAY + CAP_BLOCKS_MIN : CAP_BLOCKS_MIN;
     return blocks < least ? least : blocks;
 }
+
+void gi_cache_keep_short(bool is_short) { lists_are_short = is_short; }
 
 /* --- invariant check -------------------------------------------------------------------------- */
 
@@ -390,8 +397,11 @@ static bool stash(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi
 }
 
 /* Whether a list is one for the stash: it is of the shared heap's blocks, as far as its first one tells, and nobody
-   waits for its pools to become empty. */
+   waits for its pools to become empty, nor wants its blocks to lie together. */
 static bool is_for_stash(const gi_thread_cache *cache, unsigned kind, const gi_link *list) {
+    if (lists_are_short) {
+        return false;
+    }
     uint32_t word = gi_load_relaxed(gi_address_word(list)); /* relaxed: a hint */
     return gi_word_heap(word) == gi_cache_shared(cache)->number && !gi_kinds[kind].type_stable;
 }
@@ -514,7 +524,7 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
     bin->fresh = fresh;
     if (bin->flushed) { /* given back too early: hold more */
         bin->flushed = false;
-        uint32_t most = cap_for(size_class, CAP_BYTES_MAX);
+        uint32_t most = cap_for(size_class, lists_are_short ? CAP_BYTES_SHORT : CAP_BYTES_MAX);
         set_cap(bin, bin->cap * 2 < most ? bin->cap * 2 : most);
     }
     return true;

@@ -335,8 +335,8 @@ static bool is_default_locked(PyMemAllocatorDomain domain) {
 }
 
 /* The fast path of a domain is open while it has its plain default allocator and the library is ready; that of its
-   large blocks, which are the raw domain's, if that has its default allocator too, and no other lock than ours is to be
-   asked about.  A watcher of the raw domain alone samples: then what is large is counted. */
+   large blocks, which are the raw domain's, if that has its default allocator too; a runtime's own lock is asked for
+   each of them.  A watcher of the raw domain alone samples: then what is large is counted. */
 static void set_open_locked(void) {
     bool theirs = gi_load_relaxed(&gi_domain_lock); /* relaxed: under domain_mutex */
     bool sampled = watchers != NULL && watchers[PYMEM_DOMAIN_MEM].malloc == NULL;
@@ -348,7 +348,7 @@ static void set_open_locked(void) {
         PyMemAllocatorDomain domain = kind == GI_KIND_MEM ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_OBJ;
         gi_limits_close(kind);
         if (ready && is_default_locked(domain)) {
-            gi_limits_open(kind, raw && !theirs, sampled);
+            gi_limits_open(kind, raw, theirs, sampled);
         } else if (ready && defaults == &gi_domain_hardened_defaults &&
                    gi_load_relaxed(&serving[domain]) == NULL) { /* relaxed: under domain_mutex */
             gi_limits_open_hardened(kind, raw && !theirs);

@@ -42,6 +42,7 @@ static void expect_shut(const gi_fast_limits *limits) {
     EXPECT_EQ(gi_load_relaxed(&limits->swaps), 0);
     EXPECT_EQ(gi_load_relaxed(&limits->large), 0);
     EXPECT_EQ(gi_load_relaxed(&limits->counted), 0);
+    EXPECT_EQ(gi_load_relaxed(&limits->asked), 0);
     EXPECT_EQ(gi_load_relaxed(&limits->hardened), 0);
 }
 
@@ -79,8 +80,14 @@ static void domains_open_and_close(void) {
         expect_shut(&gi_limits[kind]);
         expect_open(&gi_limits[!kind], true);
         expect_fast_path_shut(kind, block);
-        gi_limits_open(kind, true, false);
+        gi_limits_open(kind, true, true, false);
+        expect_open(&gi_limits[kind], false);
+        EXPECT_EQ(gi_load_relaxed(&gi_limits[kind].asked), (uint64_t)PY_SSIZE_T_MAX + 1);
+        gi_limits_open(kind, false, true, false);
+        EXPECT_EQ(gi_load_relaxed(&gi_limits[kind].asked), 0);
+        gi_limits_open(kind, true, false, false);
         expect_open(&gi_limits[kind], true);
+        EXPECT_EQ(gi_load_relaxed(&gi_limits[kind].asked), 0);
         EXPECT(!gi_object_free_fast(kind, &gi_limits[kind], block)); /* the first one is looked at */
         gi_object_free_slow(kind, block);
         block = gi_object_malloc_slow(kind, 32);

@@ -406,8 +406,29 @@ static void what_overflows_is_allocated_next_if_nothing_else_is(void) {
     free(blocks);
 }
 
+/* While lists are short, what overflows goes to its pools, next to others of them. */
+static void short_lists_go_back_to_their_pools(void) {
+    gi_cache_keep_short(true);
+    init_attached(false);
+    gi_link **blocks = alloc_many(A, MANY);
+    gi_bin *bin = bin_of(A, CLASS);
+    while (bin->alloc == NULL) { /* else it takes what overflows */
+        alloc(A);
+    }
+    uint32_t cap = bin->cap;
+    EXPECT(cap + 1 < MANY);
+    uint64_t taken = get(&gi_main_group.shared.taken);
+    for (uint32_t i = 0; i <= cap; i++) {
+        release(A, blocks[i]);
+    }
+    EXPECT_EQ(gi_cache_count_stash(&gi_main_group), 0);
+    EXPECT_EQ(get(&gi_main_group.shared.taken), taken - cap);
+    EXPECT(bin->free == blocks[cap] && bin->free->next == NULL);
+    free(blocks);
+}
+
 /* A class that overflows and refills in turns may hold more, one that only overflows less; between two limits. */
-static void the_cap_adapts(void) {
+static void expect_adapting_cap(uint32_t most_bytes) {
     init_attached(false);
     gi_bin *bin = bin_of(A, CLASS);
     gi_link **blocks = malloc(2 * MANY * sizeof(gi_link *));
@@ -432,7 +453,8 @@ static void the_cap_adapts(void) {
         EXPECT(round == 0 ? bin->cap > least : bin->cap >= most);
         most = bin->cap;
     }
-    EXPECT_AT_MOST(most * gi_class_size(CLASS), 256 << 10);
+    EXPECT(most > least);
+    EXPECT_AT_MOST(most * gi_class_size(CLASS), most_bytes);
     expect_alive(count);
     while (count > 0) {
         release(A, blocks[--count]);
@@ -441,6 +463,13 @@ static void the_cap_adapts(void) {
     EXPECT_EQ(bin->cap, least);
     free(blocks);
     expect_all_back();
+}
+
+static void the_cap_adapts(void) { expect_adapting_cap(256 << 10); }
+
+static void the_cap_of_short_lists_adapts(void) {
+    gi_cache_keep_short(true);
+    expect_adapting_cap(16 << 10);
 }
 
 /* --- flush ------------------------------------------------------------------------------------ */
@@ -1104,7 +1133,9 @@ int main(void) {
         IN_CHILD(without_memory_a_refill_is_refused_and_nothing_is_lost),
         IN_CHILD(the_bin_of_0_bytes_borrows_from_the_smallest_class),
         IN_CHILD(what_overflows_is_allocated_next_if_nothing_else_is),
+        IN_CHILD(short_lists_go_back_to_their_pools),
         IN_CHILD(the_cap_adapts),
+        IN_CHILD(the_cap_of_short_lists_adapts),
         IN_CHILD(a_flush_gives_everything_back),
         IN_CHILD(blocks_of_others_go_back_in_batches),
         IN_CHILD(slots_are_shared_and_nothing_is_lost),

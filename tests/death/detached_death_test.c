@@ -229,8 +229,7 @@ int main(void) {
                        where nothing is asked (a hooked domain's usable size, and a plain free of a hook). */
                     if ((call == FREE_NULL && i > 0) || (in_raw && call >= REALLOC && call != FREE_NULL && i > 0) ||
                         (when >= LOCK_NOT_HELD && mode == GILLOC_MODE_FREE) ||
-                        (when == LOCK_WAS_DROPPED && size <= SMALL_LIMIT && call <= FREE && call != REALLOC &&
-                         call != REALLOC_NULL) ||
+                        (when == LOCK_WAS_DROPPED && size <= SMALL_LIMIT && call <= FREE) ||
                         (when == HOOKED && call >= USABLE_SIZE)) {
                         continue;
                     }

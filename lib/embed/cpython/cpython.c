@@ -16,10 +16,11 @@
 
 #include "concurrency/atomic.h"
 #include "concurrency/check.h"
+#include "lib/api/pymem.h"
 #include "lib/arena/address_map.h"
+#include "lib/cache/thread_cache.h"
 #include "lib/domain/domain.h"
 #include "lib/embed/cpython/lock.h"
-#include "lib/embed/cpython/record.h"
 
 /* --- state ------------------------------------------------------------------------------------ */
 
@@ -46,41 +47,8 @@ static gi_atomic(uint64_t) raw_freed;     /* relaxed: a statistic */
 
 /* --- early: all three domains ----------------------------------------------------------------- */
 
-/* By the public functions, so that gilloc's hooks, tracing and error messages are as for any program. */
-static void *mem_malloc(void *ctx, size_t size) {
-    (void)ctx;
-    return PyMem_Malloc(size);
-}
-static void *mem_calloc(void *ctx, size_t count, size_t size) {
-    (void)ctx;
-    return PyMem_Calloc(count, size);
-}
-static void *mem_realloc(void *ctx, void *block, size_t size) {
-    (void)ctx;
-    return PyMem_Realloc(block, size);
-}
-static void mem_free(void *ctx, void *block) {
-    (void)ctx;
-    PyMem_Free(block);
-}
-
-static void *object_malloc(void *ctx, size_t size) {
-    (void)ctx;
-    return PyObject_Malloc(size);
-}
-static void *object_calloc(void *ctx, size_t count, size_t size) {
-    (void)ctx;
-    return PyObject_Calloc(count, size);
-}
-static void *object_realloc(void *ctx, void *block, size_t size) {
-    (void)ctx;
-    return PyObject_Realloc(block, size);
-}
-static void object_free(void *ctx, void *block) {
-    (void)ctx;
-    PyObject_Free(block);
-}
-
+/* By the public functions, so that gilloc's hooks, tracing and error messages are as for any program; mem and object in
+   the form of pymem.h. */
 static void *count_raw(void *block) {
     if (block != NULL) {
         gi_fetch_add_relaxed(&raw_allocated, 1); /* relaxed: a statistic */
@@ -108,11 +76,8 @@ static void raw_free(void *ctx, void *block) {
     PyMem_RawFree(block);
 }
 
-static const PyMemAllocatorEx early[DOMAINS] = {
-    [PYMEM_DOMAIN_RAW] = {NULL, raw_malloc, raw_calloc, raw_realloc, raw_free},
-    [PYMEM_DOMAIN_MEM] = {NULL, mem_malloc, mem_calloc, mem_realloc, mem_free},
-    [PYMEM_DOMAIN_OBJ] = {NULL, object_malloc, object_calloc, object_realloc, object_free},
-};
+static const PyMemAllocatorEx early_raw = {NULL, raw_malloc, raw_calloc, raw_realloc, raw_free};
+static const PyMemAllocatorEx *const early[DOMAINS] = {&early_raw, &gi_pymem_mem_table, &gi_pymem_object_table};
 
 /* --- late: what is at gilloc's addresses, and all else ------------------------------------------ */
 
@@ -165,10 +130,12 @@ static bool is_ours(const void *block) {
 LATE(mem, PYMEM_DOMAIN_MEM, PyMem)
 LATE(object, PYMEM_DOMAIN_OBJ, PyObject)
 
-static const PyMemAllocatorEx late[DOMAINS] = {
+static const PyMemAllocatorEx late_tables[DOMAINS] = {
     [PYMEM_DOMAIN_MEM] = {NULL, late_mem_malloc, late_mem_calloc, late_mem_realloc, late_mem_free},
     [PYMEM_DOMAIN_OBJ] = {NULL, late_object_malloc, late_object_calloc, late_object_realloc, late_object_free},
 };
+static const PyMemAllocatorEx *const late[DOMAINS] = {NULL, &late_tables[PYMEM_DOMAIN_MEM],
+                                                      &late_tables[PYMEM_DOMAIN_OBJ]};
 
 /* --- CPython's functions ---------------------------------------------------------------------- */
 
@@ -199,6 +166,7 @@ static const char *prepare(void) {
     if (gilloc_set_mode(GILLOC_MODE_GIL) != 0 || gilloc_set_lock(&gi_cpython_lock) != 0) {
         return "gilloc is in use in this process already, with another lock";
     }
+    gi_cache_keep_short(true);
     return NULL;
 }
 
@@ -212,10 +180,10 @@ const char *gi_cpython_install(gi_cpython_way way) {
                "the "
                "start: use gilloc-python";
     }
-    const PyMemAllocatorEx *tables = way == GI_CPYTHON_LATE ? late : early;
+    const PyMemAllocatorEx *const *tables = way == GI_CPYTHON_LATE ? late : early;
     int first = way == GI_CPYTHON_LATE ? PYMEM_DOMAIN_MEM : PYMEM_DOMAIN_RAW;
     for (int domain = first; domain < DOMAINS; domain++) {
-        installed[domain] = tables[domain];
+        installed[domain] = *tables[domain];
         cpython.get((PyMemAllocatorDomain)domain, &before[domain]);
     }
     for (int domain = first; domain < DOMAINS; domain++) {
@@ -309,14 +277,9 @@ const char *gi_cpython_trace(unsigned depth, size_t bytes, gi_cpython_frames fra
 
 int gi_cpython_write_trace(FILE *f, const char *format) { return gilloc_trace_write(f, format); }
 
-const char *gi_cpython_record(const char *path) {
-    const char *problem = gi_cpython_record_start(path);
-    if (problem != NULL) {
-        return problem;
-    }
+void gi_cpython_put_around(void (*around)(int domain, void *table)) {
     for (int domain = 0; domain < DOMAINS; domain++) {
-        installed[domain] = gi_cpython_record_around(domain, &installed[domain]);
+        around(domain, &installed[domain]);
         cpython.set((PyMemAllocatorDomain)domain, &installed[domain]);
     }
-    return NULL;
 }

@@ -59,8 +59,8 @@ const char *gi_cpython_trace(unsigned depth, size_t bytes, gi_cpython_frames fra
 /* What is alive, by call site: as gilloc_trace_write(). */
 int gi_cpython_write_trace(FILE *f, const char *format);
 
-/* Writes all calls from now until exit() to the file, in the format of stress/traces.  After gi_cpython_install(),
-   before other threads.  NULL, or why not. */
-const char *gi_cpython_record(const char *path);
+/* Puts another table around each that is installed: `around` changes `*table`, gilloc's PyMemAllocatorEx, which this
+   header's users must not know.  After gi_cpython_install(), before other threads. */
+void gi_cpython_put_around(void (*around)(int domain, void *table));
 
 #endif /* GI_CPYTHON_H */

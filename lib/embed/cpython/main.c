@@ -17,6 +17,7 @@
 
 #include "lib/embed/cpython/cpython.h"
 #include "lib/embed/cpython/frames.h"
+#include "lib/embed/cpython/record.h"
 
 PyMODINIT_FUNC PyInit__gilloc(void);
 int gilloc_python_main(int argc, char **argv);

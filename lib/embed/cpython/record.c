@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gilloc/pymem.h>
 #include <lzma.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -20,6 +21,7 @@
 #include "concurrency/atomic.h"
 #include "concurrency/mutex.h"
 #include "lib/domain/ledger.h"
+#include "lib/embed/cpython/cpython.h"
 
 /* --- state ------------------------------------------------------------------------------------ */
 
@@ -196,9 +198,10 @@ static void recorded_free(void *ctx, void *block) {
     next->free(next->ctx, block);
 }
 
-PyMemAllocatorEx gi_cpython_record_around(int domain, const PyMemAllocatorEx *next) {
-    nexts[domain] = *next;
-    return (PyMemAllocatorEx){&nexts[domain], recorded_malloc, recorded_calloc, recorded_realloc, recorded_free};
+static void record_around(int domain, void *table) {
+    nexts[domain] = *(PyMemAllocatorEx *)table;
+    *(PyMemAllocatorEx *)table =
+        (PyMemAllocatorEx){&nexts[domain], recorded_malloc, recorded_calloc, recorded_realloc, recorded_free};
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -276,7 +279,7 @@ static void after_fork_child(void) {
     records_file = -1;
 }
 
-const char *gi_cpython_record_start(const char *path) {
+static const char *start(const char *path) {
     FILE *temporary = tmpfile();
     trace_path = path;
     trace_file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -294,4 +297,12 @@ const char *gi_cpython_record_start(const char *path) {
     gi_ledger_open(&ledger);
     gi_store_relaxed(&is_on, 1); /* relaxed: as declared */
     return NULL;
+}
+
+const char *gi_cpython_record(const char *path) {
+    const char *why_not = start(path);
+    if (why_not == NULL) {
+        gi_cpython_put_around(record_around);
+    }
+    return why_not;
 }

@@ -13,11 +13,8 @@
 #ifndef GI_CPYTHON_RECORD_H
 #define GI_CPYTHON_RECORD_H
 
-#include <gilloc/pymem.h>
-
-/* Makes the file and arranges for its end.  NULL, or why not. */
-const char *gi_cpython_record_start(const char *path);
-/* A table that records and then calls `next` (copied). */
-PyMemAllocatorEx gi_cpython_record_around(int domain, const PyMemAllocatorEx *next);
+/* Writes all calls from now until exit() to the file.  After gi_cpython_install(), before other threads.  NULL, or why
+   not. */
+const char *gi_cpython_record(const char *path);
 
 #endif /* GI_CPYTHON_RECORD_H */

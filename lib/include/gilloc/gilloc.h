@@ -60,9 +60,10 @@ typedef struct {
    thread state is made and before other threads use gilloc.  The runtime goes on taking and dropping it by itself:
    a thread that calls a mem or object function while `held` says yes attaches
    by itself at its first call and detaches when it ends.  Each call that goes to
-   the pools asks `held` again; one that is served from the thread's own cache
-   does not, and harms nothing but the rule.  0, or -1 with errno EBUSY (too late, or
-   the mode is GIL-free) or EINVAL (a function is NULL). */
+   the pools or is for a large block asks `held` again; one that is served from the
+   thread's own cache, a resizing too, does not, and harms nothing but the rule.
+   0, or -1 with errno EBUSY (too late, or the mode is GIL-free) or EINVAL (a
+   function is NULL). */
 GILLOC_API int gilloc_set_lock(const gilloc_lock *lock);
 
 /* --- deferred frees ------------------------------------------------------------- */
