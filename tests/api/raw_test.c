@@ -4,6 +4,8 @@
  * of a fork, while another thread holds the lock.
  */
 #include <sched.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +17,18 @@
 #include "tests/support/shadow.h"
 #include "tests/support/shared.h"
 #include "tests/support/threads.h"
+
+/* With debug hooks asked for in the environment the first block of the process has their pads already. */
+static void the_first_call_is_as_the_environment_says(void) {
+    const char *asked = getenv("PYTHONMALLOC");
+    unsigned char *block = PyMem_RawMalloc(100);
+    EXPECT(block != NULL);
+    if (asked != NULL && strcmp(asked, "debug") == 0) {
+        EXPECT_EQ(block[-8], 'r');
+        EXPECT_EQ(block[100], 0xFD);
+    }
+    PyMem_RawFree(block);
+}
 
 static void use_raw(void) {
     const struct domain *raw = &domains[PYMEM_DOMAIN_RAW];
@@ -121,6 +135,7 @@ static void in_the_child_of_a_plain_fork(void) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        IN_OPEN_MODE(the_first_call_is_as_the_environment_says),
         IN_OPEN_MODE(before_the_first_attach),
         IN_BOTH_MODES(detached_and_in_other_threads),
         IN_BOTH_MODES(while_another_thread_holds_the_lock),
