@@ -4,8 +4,8 @@
  *
  *   A domain is *open* while its allocator is the default one and nothing stands before it; else its limits are 0, and
  *   the tests of sizes and addresses that a fast path makes anyway fail.  What is large goes *straight* to the system's
- *   allocator while nothing stands before that; *counted*, while nothing but the sampler does (sample.h); *asked*, while
- *   a runtime's own lock is in place, of which it is asked each time whether the caller holds it.
+ *   allocator while nothing stands before that; *counted*, while nothing but the sampler does (sample.h); *asked*,
+ *   while a runtime's own lock is in place, of which it is asked each time whether the caller holds it.
  *   Owner   the domain layer, which opens and closes.
  *   Orders  limits are relaxed: a call that runs while a domain is opened or closed may be served by either allocator,
  *           as if it had come earlier or later.
@@ -43,8 +43,8 @@ extern gi_fast_limits gi_open_limits GI_INTERNAL;
 
 /* The library is ready: sets gi_open_limits. */
 void gi_limits_ready(void);
-/* Opens the fast path of a kind, the inlined one too; `large`: that of its large blocks too, with a question to the lock
-   if that is `theirs`; `sampled`: lists and large blocks are counted (with both, large blocks have no fast path). */
+/* Opens the fast path of a kind, the inlined one too; `large`: that of its large blocks too, with a question to the
+   lock if that is `theirs`; `sampled`: lists and large blocks are counted (with both, large ones have no fast path). */
 void gi_limits_open(unsigned kind, bool large, bool theirs, bool sampled);
 /* Opens that of hardened mode. */
 void gi_limits_open_hardened(unsigned kind, bool large);

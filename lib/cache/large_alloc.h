@@ -43,8 +43,8 @@ static inline bool gi_large_is(const void *block) {
 
 /* --- mem and object --------------------------------------------------------------------------- */
 
-/* The limits have been asked, and a runtime's own lock, where there is one: so gi_object_require_attached() asks no more
-   than these do. */
+/* The limits have been asked, and a runtime's own lock, where there is one: so gi_object_require_attached() asks no
+   more than these do. */
 
 static inline void *gi_large_note(gi_thread_cache *cache, void *block) {
     gi_counter_add(&cache->large, block != NULL);
