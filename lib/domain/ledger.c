@@ -42,17 +42,22 @@ static gi_ledger_shard *shard_of(gi_ledger *ledger, const void *address) {
 static size_t places_of(const gi_ledger_shard *shard) {
     return shard->table != NULL ? (size_t)1 << (64 - shard->shift) : 0;
 }
-static size_t place_of(const gi_ledger_shard *shard, uintptr_t address) {
-    return product_of(address) << GI_LEDGER_SHARD_BITS >> shard->shift;
+static size_t place_of(unsigned shift, uintptr_t address) {
+    return product_of(address) << GI_LEDGER_SHARD_BITS >> shift;
 }
 
-/* Where the address is, or the free place where it may be put; there is a table. */
-static gi_ledger_entry *place_locked(const gi_ledger_shard *shard, uintptr_t address) {
-    size_t mask = places_of(shard) - 1, i = place_of(shard, address);
-    while (shard->table[i].address != 0 && shard->table[i].address != address) {
+/* Where the address is in a table, or the free place where it may be put. */
+static gi_ledger_entry *place_in(gi_ledger_entry *table, unsigned shift, uintptr_t address) {
+    size_t mask = ((size_t)1 << (64 - shift)) - 1, i = place_of(shift, address);
+    while (table[i].address != 0 && table[i].address != address) {
         i = (i + 1) & mask;
     }
-    return &shard->table[i];
+    return &table[i];
+}
+
+/* The same in the shard's, which there is. */
+static gi_ledger_entry *place_locked(const gi_ledger_shard *shard, uintptr_t address) {
+    return place_in(shard->table, shard->shift, address);
 }
 
 static gi_ledger_entry *find_locked(const gi_ledger_shard *shard, const void *address) {
@@ -62,22 +67,22 @@ static gi_ledger_entry *find_locked(const gi_ledger_shard *shard, const void *ad
 
 /* Twice as many places; as before when memory is out. */
 static void grow_locked(gi_ledger_shard *shard) {
-    gi_ledger_shard grown = {.shift = shard->table != NULL ? shard->shift - 1 : FIRST_SHIFT};
+    unsigned shift = shard->table != NULL ? shard->shift - 1 : FIRST_SHIFT;
     size_t places = places_of(shard);
-    grown.table = gi_os_map(sizeof(gi_ledger_entry) << (64 - grown.shift));
-    if (grown.table == NULL) {
+    gi_ledger_entry *table = gi_os_map(sizeof(gi_ledger_entry) << (64 - shift));
+    if (table == NULL) {
         return;
     }
     for (size_t i = 0; i < places; i++) {
         if (shard->table[i].address != 0) {
-            *place_locked(&grown, shard->table[i].address) = shard->table[i];
+            *place_in(table, shift, shard->table[i].address) = shard->table[i];
         }
     }
     if (shard->table != NULL) {
         gi_os_unmap(shard->table, places * sizeof(gi_ledger_entry));
     }
-    shard->table = grown.table;
-    shard->shift = grown.shift;
+    shard->table = table;
+    shard->shift = shift;
 }
 
 /* An address that is not there.  At most half of the places are taken, or all but one when memory is out. */
@@ -135,7 +140,7 @@ uint64_t gi_ledger_get_elsewhere(gi_ledger *ledger, const void *address, uint64_
 static void remove_locked(gi_ledger_shard *shard, gi_ledger_entry *entry) {
     size_t mask = places_of(shard) - 1, hole = (size_t)(entry - shard->table);
     for (size_t i = (hole + 1) & mask; shard->table[i].address != 0; i = (i + 1) & mask) {
-        if (((i - place_of(shard, shard->table[i].address)) & mask) >= ((i - hole) & mask)) {
+        if (((i - place_of(shard->shift, shard->table[i].address)) & mask) >= ((i - hole) & mask)) {
             shard->table[hole] = shard->table[i];
             hole = i;
         }

@@ -412,8 +412,10 @@ static void short_lists_go_back_to_their_pools(void) {
     init_attached(false);
     gi_link **blocks = alloc_many(A, MANY);
     gi_bin *bin = bin_of(A, CLASS);
-    while (bin->alloc == NULL) { /* else it takes what overflows */
-        alloc(A);
+    if (bin->alloc == NULL) { /* it would take what overflows */
+        bin->alloc = alloc(A);
+        bin->alloc->next = NULL;
+        bin->length = 1;
     }
     uint32_t cap = bin->cap;
     EXPECT(cap + 1 < MANY);
