@@ -272,8 +272,10 @@ void gi_heap_expect_taken(gi_heap *heap, const gi_link *block, const char *funct
         gi_mutex_lock(&heap->mutex);
     }
     const gi_pool *pool = gi_address_pool(block);
-    const gi_link *link = pool->free;
-    for (unsigned left = pool->free_count; left > 0 && link != block; left--) {
+    /* relaxed: the heap's pools come and go under the mutex, or by this thread */
+    bool is_there = gi_word_heap(gi_load_relaxed(gi_address_word(block))) == heap->number;
+    const gi_link *link = is_there ? pool->free : NULL;
+    for (unsigned left = is_there ? pool->free_count : 0; left > 0 && link != block; left--) {
         if ((uintptr_t)link - (uintptr_t)pool->memory >= GI_POOL_SIZE) {
             break; /* a link that has been written over, for whoever uses it */
         }

@@ -151,7 +151,8 @@ static inline void gi_heap_know_no_pages(gi_heap *heap) {
     }
 }
 
-/* Dies if the block is free in its pool, which belongs to `heap`.  Walks the pool's list. */
+/* Dies if the block is free in its pool, if that belongs to `heap`: a pool of the shared one may have been adopted
+   meanwhile.  Walks the pool's list. */
 void gi_heap_expect_taken(gi_heap *heap, const gi_link *block, const char *function);
 
 /* The group's limbo, emptied. */
