@@ -20,7 +20,8 @@
  *
  *   Owner   a mark, and a block's ends, belong to whoever owns the block.  All else is constant once there are blocks.
  *   Orders  marks are relaxed: whoever has a block got it from somebody who saw its mark; two who free one block at the
- *           same time are told apart by a compare-and-swap.
+ *           same time are told apart by a compare-and-swap, but for its owner, whose fast path stores: in GIL-free mode
+ *           a free at the very same time may pass there.
  */
 #ifndef GI_HARDENED_H
 #define GI_HARDENED_H

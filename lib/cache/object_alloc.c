@@ -369,8 +369,8 @@ void gi_object_free_sized(unsigned kind, void *block, size_t size, const char *f
 }
 
 /* Inlined code is going to free to another page: counts what it has freed to this one since `counted` was on top, at
-   least.  A few blocks are walked; if there are more, they count as many as a page has.  What is no block is for
-   whoever takes the list. */
+   least: if the page has been forgotten meanwhile, those of all pages.  A few blocks are walked; if there are more,
+   they count as many as a page has.  What is no block is for whoever takes the list. */
 static void count_inlined(gi_bin *bin, const gi_link *counted, uint64_t page, unsigned size_class) {
     const gi_link *link = bin->free;
     int32_t count = 0;
@@ -379,7 +379,7 @@ static void count_inlined(gi_bin *bin, const gi_link *counted, uint64_t page, un
         if (!is_here && !gi_word_is_pool(gi_free_list_word(link))) {
             break;
         }
-        count += is_here;
+        count += is_here || page == GI_HEAP_NO_PAGE;
         link = link->next;
     }
     bool are_all = link == NULL || link == counted;
@@ -539,9 +539,10 @@ static inline __attribute__((always_inline)) void *move_to(void *moved, unsigned
     memcpy(moved, block, size < block_size ? size : block_size);
     gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
     gi_link *link = block;
-    if (gi_unlikely(--bin->room < 0)) {
-        gi_cache_overflow(cache, kind, offset >> GI_WORD_CLASS_SHIFT, gi_calls[kind].realloc);
-        bin->room--;
+    if (gi_unlikely(--bin->room < 0)) { /* as a free that leaves the fast path */
+        gi_object_require_attached(kind, gi_calls[kind].realloc, size, block);
+        gi_cache_keep(cache, kind, offset >> GI_WORD_CLASS_SHIFT, link, gi_calls[kind].realloc);
+        return moved;
     }
     link->next = bin->free;
     bin->free = link;

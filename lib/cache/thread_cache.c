@@ -461,10 +461,11 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
     }
 }
 
-/* The first use of a bin: from here on it may hold blocks. */
+/* The first use of a bin: from here on it may hold blocks; freed ones after the first free of a watched class. */
 static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned size_class) {
     cache->used[kind] |= 1u << size_class;
-    bin->cap = cap_for(size_class, CAP_BYTES_MIN);
+    bool is_watched = (cache->watched[kind] >> size_class & 1) != 0;
+    bin->cap = is_watched ? 0 : cap_for(size_class, CAP_BYTES_MIN);
     bin->room = (int32_t)bin->cap;
 }
 
@@ -507,6 +508,7 @@ static inline __attribute__((always_inline)) bool refill(gi_thread_cache *cache,
         if (bin->free != NULL) { /* hardened mode, and there are no others */
             reuse(bin, kind, size_class, function);
         }
+        *known = GI_SAMPLE_LENGTH_OPEN; /* a user's arena allocator may have allocated meanwhile, and freed */
         return bin->alloc != NULL;
     }
     if (gi_unlikely(bin->alloc != NULL)) { /* a user's arena allocator has allocated meanwhile */
@@ -683,6 +685,7 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
             length = most;
         }
     }
+    length = gi_unlikely(inlined) ? (uint32_t)length_of(blocks) : length;
     if (!is_for_stash(cache, kind, blocks) || !stash(cache, kind, size_class, blocks, length, function)) {
         give_back(cache, NULL, kind, size_class, blocks, function);
     }
@@ -900,12 +903,14 @@ static void flush_with_stash(gi_thread_cache *cache, const char *function) {
     gi_cache_flush_stash(cache, function);
 }
 
-/* Leaves the bins to the stash, as far as it has room.  Pools of a type-stable kind wait to become empty. */
+/* Leaves the bins to the stash, as far as it has room, and lists are not to go back to their pools.  Pools of a
+   type-stable kind wait to become empty. */
 static void stash_bins(gi_thread_cache *cache, const char *function) {
     gi_heap *shared = gi_cache_shared(cache);
     gi_mutex_lock(&shared->mutex);
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
-        for (uint32_t left = gi_kinds[kind].type_stable ? 0 : cache->used[kind]; left != 0; left &= left - 1) {
+        bool go_back = gi_kinds[kind].type_stable || lists_are_short;
+        for (uint32_t left = go_back ? 0 : cache->used[kind]; left != 0; left &= left - 1) {
             unsigned size_class = (unsigned)__builtin_ctz(left);
             gi_bin *bin = bin_of(cache, kind, size_class);
             uint32_t length = bin->cap - (uint32_t)bin->room;

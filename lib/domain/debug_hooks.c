@@ -436,15 +436,21 @@ static bool push_raw(const gi_quarantined *entry) {
     return pushed;
 }
 
-/* In that of the thread's cache: for `size` bytes, and for some of the next frees.  False: a hook below has detached.
- */
+/* Whether the quarantine is still that of the thread: a hook below may have detached, and attached again, and others
+   may have taken it meanwhile. */
+static bool is_own(const gi_thread_cache *cache, const gi_quarantine *quarantine) {
+    return gi_current_cache == cache &&
+           gi_load_relaxed(&cache->quarantine) == quarantine; /* relaxed: the owner's own */
+}
+
+/* In that of the thread's cache: for `size` bytes, and for some of the next frees.  False: it is no longer its own. */
 static __attribute__((noinline)) bool make_room(const gi_thread_cache *cache, gi_quarantine *quarantine, size_t size,
                                                 const char *function) {
     size_t most = gi_quarantine_limit - gi_quarantine_limit / 16, keep = most > size ? most - size : 0;
     const gi_quarantined *out;
     while ((out = gi_quarantine_pop(quarantine, keep)) != NULL) {
         release(out, function);
-        if (gi_unlikely(gi_current_cache != cache)) {
+        if (gi_unlikely(!is_own(cache, quarantine))) {
             return false;
         }
     }
@@ -493,9 +499,11 @@ void gi_debug_free_all(gi_quarantine *quarantines, const char *function) {
 }
 
 void gi_debug_flush(gi_thread_cache *cache, const char *function) {
-    gi_quarantine *quarantine = gi_load_relaxed(&cache->quarantine); /* relaxed: the owner's, or the world is stopped */
+    gi_quarantine *quarantine;
     const gi_quarantined *own;
-    while (quarantine != NULL && (own = gi_quarantine_pop(quarantine, 0)) != NULL) {
+    /* Each time anew: is_own().  relaxed: the owner's, or the world is stopped */
+    while ((quarantine = gi_load_relaxed(&cache->quarantine)) != NULL &&
+           (own = gi_quarantine_pop(quarantine, 0)) != NULL) {
         release_now(*own, function);
     }
     gi_quarantined raw;
@@ -712,6 +720,8 @@ static INLINED void *dress_zeroed(const debug_layer *layer, PyMemAllocatorDomain
     return p;
 }
 
+#define SMALL_MOST (GI_SMALL_MAX - GI_DEBUG_EXTRA) /* the greatest size whose block is a small one below */
+
 static __attribute__((noinline)) void *malloc_else(const debug_layer *layer, size_t size) {
     if (is_expected_size(layer, size)) {
         return layer->below.malloc(layer->below.ctx, size);
@@ -723,7 +733,7 @@ static __attribute__((noinline)) void *malloc_else(const debug_layer *layer, siz
 
 static INLINED void *malloc_in(const debug_layer *layer, PyMemAllocatorDomain domain, size_t size) {
     uint8_t *base = NULL;
-    if (domain != PYMEM_DOMAIN_RAW && gi_likely(is_straight(layer))) {
+    if (domain != PYMEM_DOMAIN_RAW && gi_likely(size <= SMALL_MOST && is_straight(layer))) {
         base = gi_object_malloc_fast((unsigned)domain - 1, &gi_open_limits, size + GI_DEBUG_EXTRA);
     }
     return gi_likely(base != NULL) ? dress_new(layer, domain, base, size) : malloc_else(layer, size);
@@ -742,7 +752,7 @@ static __attribute__((noinline)) void *calloc_else(const debug_layer *layer, siz
 static INLINED void *calloc_in(const debug_layer *layer, PyMemAllocatorDomain domain, size_t count, size_t size) {
     size_t bytes = count * size; /* checked by who calls a table */
     uint8_t *base = NULL;
-    if (domain != PYMEM_DOMAIN_RAW && gi_likely(is_straight(layer))) {
+    if (domain != PYMEM_DOMAIN_RAW && gi_likely(bytes <= SMALL_MOST && is_straight(layer))) {
         base = gi_object_calloc_fast((unsigned)domain - 1, &gi_open_limits, bytes + GI_DEBUG_EXTRA);
     }
     return gi_likely(base != NULL) ? dress_zeroed(layer, domain, base, bytes) : calloc_else(layer, count, size);

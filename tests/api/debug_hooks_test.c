@@ -84,6 +84,15 @@ static void sizes_that_cannot_be_are_refused(void) {
         expect_bytes(p, 10, 0xCD);
         domains[d].free(p);
         domains[d].free(NULL);
+        /* By the table, which asks for no size first: one that would come round to a small one. */
+        PyMemAllocatorEx table;
+        PyMem_GetAllocator(domains[d].id, &table);
+        void *other = domains[d].malloc(0); /* there are more for the next requests of that class */
+        for (size_t less = 0; less < 40; less++) {
+            EXPECT(table.malloc(table.ctx, SIZE_MAX - less) == NULL);
+            EXPECT(table.calloc(table.ctx, 1, SIZE_MAX - less) == NULL);
+        }
+        domains[d].free(other);
     }
     PyGILState_Release(was);
 }

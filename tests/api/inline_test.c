@@ -317,6 +317,27 @@ static void modes_change_under_known_pages(void) {
     PyGILState_Release(was);
 }
 
+/* What was freed to a page that has been forgotten is counted: no list grows by a page each time. */
+static void what_is_freed_to_forgotten_pages_is_counted(void) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    const pair *of = pair_of(PYMEM_DOMAIN_OBJ, 512);
+    enum { EACH = 16384 / 512, TIMES = 8 };
+    for (size_t i = 0; i < EACH * TIMES; i++) {
+        blocks[i] = block_of(of, true);
+    }
+    void *more = block_of(of, true);
+    for (size_t round = 0; round < TIMES; round++) {
+        for (size_t i = 0; i < EACH; i++) {
+            free_by(of, blocks[round * EACH + i], 0);
+        }
+        EXPECT_EQ(gilloc_set_mode(GILLOC_MODE_FREE), 0);
+        EXPECT_EQ(gilloc_set_mode(GILLOC_MODE_GIL), 0);
+        EXPECT_EQ(gilloc_check(), 0);
+    }
+    free_by(of, more, 0);
+    PyGILState_Release(was);
+}
+
 static void ended_threads_pages_are_not_theirs(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     const pair *of = pair_of(PYMEM_DOMAIN_MEM, 100);
@@ -449,6 +470,7 @@ int main(void) {
         IN_BOTH_MODES(what_a_thread_holds_back_is_bounded),
         IN_BOTH_MODES(all_threads_forget_a_page),
         IN_GIL_MODE(modes_change_under_known_pages),
+        IN_GIL_MODE(what_is_freed_to_forgotten_pages_is_counted),
         IN_BOTH_MODES(ended_threads_pages_are_not_theirs),
         IN_BOTH_MODES(machine_code_needs_the_published_numbers_alone),
     };
