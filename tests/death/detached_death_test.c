@@ -170,6 +170,29 @@ static void misuse_body(const void *arg) {
     do_call(misuse, block);
 }
 
+/* Blocks are resized without the runtime's lock: the fast path does not ask, until the list of freed ones is full. */
+static void resize_until_a_list_is_full(const void *unused) {
+    (void)unused;
+    enum { BLOCKS = 100 }; /* more than a list of their size holds at first */
+    void *blocks[BLOCKS], *small[2 * BLOCKS];
+    runtime_lock_init(&lock);
+    EXPECT_EQ(runtime_lock_set(&lock), 0);
+    runtime_lock_acquire(&lock);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = PyObject_Malloc(SMALL_LIMIT);
+    }
+    for (size_t i = 0; i < 2 * BLOCKS; i++) {
+        small[i] = PyObject_Malloc(16);
+    }
+    for (size_t i = 0; i < 2 * BLOCKS; i++) {
+        PyObject_Free(small[i]);
+    }
+    runtime_lock_release(&lock);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = PyObject_Realloc(blocks[i], 16);
+    }
+}
+
 /* --- what it must say ------------------------------------------------------------------------- */
 
 static const char *function_name(const struct misuse *misuse) {
@@ -210,7 +233,7 @@ static void write_texts(struct misuse *misuse, int mode) {
 static const size_t sizes[] = {0, 1, 512, 513};
 
 int main(void) {
-    const size_t most = 2 * WHENS * CALLS * 2 * sizeof(sizes) / sizeof(sizes[0]);
+    const size_t most = 1 + 2 * WHENS * CALLS * 2 * sizeof(sizes) / sizeof(sizes[0]);
     struct misuse *misuses = calloc(most, sizeof(misuses[0]));
     struct death_case *cases = calloc(most, sizeof(cases[0]));
     if (misuses == NULL || cases == NULL) {
@@ -246,6 +269,17 @@ int main(void) {
             }
         }
     }
+    cases[count++] = (struct death_case){
+        "PyObject_Realloc, until a list is full, the lock was dropped (gil)",
+        resize_until_a_list_is_full,
+        NULL,
+        GILLOC_MODE_GIL,
+        0,
+        "Fatal gilloc error: PyObject_Realloc: Python memory allocator called without holding the GIL\n"
+        "  domain   object\n"
+        "  size     16 bytes\n"
+        "  thread   X, without the runtime's lock\n"
+        "  do       attach the thread first, by PyGILState_Ensure() or PyEval_RestoreThread()\n"};
     int failed = death_run_group("detached", cases, count);
     free(cases);
     free(misuses);
