@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/performance.md"
-FILES = ["bench.json", "again.json", "heap.json", "settings.json"]
+FILES = ["bench.json", "settings.json"]
 MODES = ("gilloc-gil", "gilloc-free")
 PEERS = ("pymalloc", "glibc", "mimalloc", "jemalloc", "tcmalloc", "tbbmalloc")
 TRACES = ("startup", "jsonre", "compileall")
@@ -264,7 +264,7 @@ def settings(figures):
         lines.append("| %s |" % " | ".join(cells))
     debug = [figures.ratio(work, "gil-debug", "py-debug") for work in works]
     lines.append("| debug hooks' time by that of CPython's | %s | | |" % " | ".join(map(number, debug)))
-    return [line.replace(" |  |", " | |") for line in lines]
+    return [line.replace("|  ", "| ") for line in lines]
 
 
 # --- all workloads ------------------------------------------------------------------------------
