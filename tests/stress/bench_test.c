@@ -90,7 +90,7 @@ static void test_all(void **state) {
             }
         }
     }
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     json_decref(document);
     outcome_free(&outcome);
 }
@@ -106,7 +106,7 @@ static void test_tables(void **state) {
     struct outcome outcome = RUN("--tiny", "--workload=pair-32,ring,lock-pair", "--contender=gilloc-gil,glibc,null");
     const char *out = outcome_text(&outcome.out);
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     assert_has(out, "\n--tiny: this tests the bench; the figures mean nothing\n");
     assert_has(out,
                "\npair-32: malloc of 32 bytes and its free\n"
@@ -131,7 +131,7 @@ static void test_overheads(void **state) {
         RUN("--tiny", "--workload=over-pair,over-startup", "--contender=gilloc-gil,gil-debug,gil-stats,null");
     const char *out = outcome_text(&outcome.out);
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     assert_has(out, "\n| setting | of | over-pair | net | over-startup | net | most of a trace | may be |\n");
     assert_has(out, "\n| PYTHONMALLOC=debug | gilloc-gil | ");
     assert_has(out, "\n| BENCH_STATISTICS=10 | gilloc-gil | ");
@@ -148,7 +148,7 @@ static void test_missing_peers(void **state) {
     snprintf(option, sizeof option, "--libraries=%s", directory);
     struct outcome outcome = RUN("--tiny", "--workload=pair-32", option);
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     static const char *const missing[][3] = {
         {"pymalloc", "libpython3.11.so.1.0", "libpython3.11"},
         {"mimalloc", "libmimalloc.so.2", "libmimalloc2.0"},
@@ -193,7 +193,7 @@ static void test_from(void **state) {
     snprintf(from, sizeof from, "--from=%s", path);
     struct outcome first = RUN("--tiny", "--workload=pairs,latency", json);
     struct outcome second = RUN(from);
-    assert_int_equal(second.status, 0);
+    outcome_assert_good(&second);
     assert_string_equal(outcome_text(&second.err), "");
     assert_string_equal(outcome_text(&second.out), outcome_text(&first.out));
     outcome_free(&first);
@@ -206,7 +206,7 @@ static void test_from(void **state) {
     snprintf(both_json, sizeof both_json, "--json=%s", test_path(both, "both.json"));
     first = RUN("--tiny", "--workload=pair-32,ring", more_json);
     second = RUN(from, more_from, both_json);
-    assert_int_equal(second.status, 0);
+    outcome_assert_good(&second);
     outcome_free(&first);
     outcome_free(&second);
     json_t *document = read_document(both);
@@ -235,7 +235,7 @@ static void test_plots(void **state) {
     snprintf(option, sizeof option, "--plots=%s", test_path(directory, "plots"));
     struct outcome outcome = RUN("--tiny", option);
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     outcome_free(&outcome);
     static const char *const plots[] = {"pairs",         "batches",  "churn",    "threads", "traces",
                                         "traces-memory", "exchange", "requests", "scale",   "scale-cost",
@@ -259,7 +259,7 @@ static void test_help(void **state) {
     (void)state;
     struct outcome outcome = RUN("--help");
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     for (size_t i = 0; i < workload_count; i++) {
         char line[256];
         snprintf(line, sizeof line, "\n    %-20s  %s\n", workloads[i].name, workloads[i].text);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,6 +49,14 @@ size_t outcome_lines(const char *lines, const char *begin) {
         count += strncmp(line, begin, strlen(begin)) == 0;
     }
     return count;
+}
+
+void outcome_assert_good(const struct outcome *outcome) {
+    const struct bytes *const said[] = {&outcome->out, &outcome->err};
+    for (size_t i = 0; outcome->status != 0 && i < sizeof said / sizeof *said; i++) {
+        if (said[i]->at != NULL) fputs(outcome_text(said[i]), stderr);
+    }
+    assert_int_equal(outcome->status, 0);
 }
 
 void outcome_assert_unusable(struct outcome outcome, const char *error) {

@@ -20,6 +20,8 @@ void outcome_free(struct outcome *outcome);
 const char *outcome_text(const struct bytes *bytes);
 /* Lines of `lines` that begin with `begin`. */
 size_t outcome_lines(const char *lines, const char *begin);
+/* Status 0; else it is shown what the program said. */
+void outcome_assert_good(const struct outcome *outcome);
 /* Nothing on stdout, `error` (whole) on stderr, status 2; frees the outcome. */
 void outcome_assert_unusable(struct outcome outcome, const char *error);
 

@@ -30,7 +30,7 @@ static void test_help(void **state) {
     struct outcome outcome = RUN("--help");
     assert_string_equal(outcome_text(&outcome.out), options_help);
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     outcome_free(&outcome);
 }
 
@@ -38,7 +38,7 @@ static void test_table(void **state) {
     (void)state;
     struct outcome outcome = RUN("--threads=1,2", "--passes=3", "--trace=startup");
     assert_string_equal(outcome_text(&outcome.err), ""); /* no progress: this is no terminal */
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     const char *out = outcome_text(&outcome.out);
     assert_int_equal(outcome_lines(out,
                                    "traces: startup.trc.xz (53,068 records); seed 1; 10 % of the blocks freed by "
@@ -71,7 +71,7 @@ static void test_progress(void **state) {
     assert_true(other_end >= 0);
     struct outcome outcome = outcome_run(
         (char *[]){program, "--passes=1", "--threads=2", "--mode=free", "--json", "--trace=startup", NULL}, name);
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     assert_int_equal(fcntl(terminal, F_SETFL, O_NONBLOCK), 0);
     size_t length = 0;
     ssize_t n;
@@ -93,7 +93,7 @@ static void test_json(void **state) {
     (void)state;
     struct outcome outcome = RUN("--threads=1,3", "--passes=3", "--json", "--seed=7", "--remote=25");
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     json_t *all = json_loads(outcome_text(&outcome.out), 0, NULL), *row;
     assert_non_null(all);
     assert_true(json_is_true(json_object_get(all, "ok")));
@@ -156,7 +156,7 @@ static void test_file_of_the_user(void **state) {
 
     struct outcome outcome = RUN("--trace=user.trc.xz", "--passes=4", "--threads=2", "--mode=free", "--json");
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     json_t *all = json_loads(outcome_text(&outcome.out), 0, NULL);
     json_t *row = json_array_get(json_object_get(all, "rows"), 0);
     assert_int_equal(json_integer_value(json_object_get(row, "operations")), 8);
@@ -164,7 +164,7 @@ static void test_file_of_the_user(void **state) {
     outcome_free(&outcome);
 
     outcome = RUN("--trace", path, "--passes=1", "--threads=1", "--mode=gil");
-    assert_int_equal(outcome.status, 0); /* an absolute path is as it is */
+    outcome_assert_good(&outcome); /* an absolute path is as it is */
     outcome_free(&outcome);
 
     write_file(test_path(path, "broken.trc.xz"), &broken);
@@ -201,7 +201,7 @@ static void test_traces_beside_the_program(void **state) {
     assert_int_equal(symlink(here, beside), 0);
     struct outcome outcome = RUN("--trace=startup", "--passes=1", "--threads=1", "--mode=gil");
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     outcome_free(&outcome);
     assert_int_equal(chdir(here), 0);
     memcpy(program, original, sizeof program);

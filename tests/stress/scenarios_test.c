@@ -65,7 +65,7 @@ static void test_help(void **state) {
     for (size_t i = 0; failures[i] != NULL; i++) assert_non_null(strstr(out, failures[i]->name));
     for (size_t i = 0; contenders[i].name != NULL; i++) assert_non_null(strstr(out, contenders[i].name));
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     outcome_free(&outcome);
 }
 

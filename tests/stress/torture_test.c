@@ -27,7 +27,7 @@ static void test_help(void **state) {
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) assert_non_null(strstr(out, options[i]));
     for (size_t i = 0; scenarios[i] != NULL; i++) assert_non_null(strstr(out, scenarios[i]->name));
     assert_string_equal(outcome_text(&outcome.err), "");
-    assert_int_equal(outcome.status, 0);
+    outcome_assert_good(&outcome);
     outcome_free(&outcome);
 }
 
