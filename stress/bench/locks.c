@@ -111,11 +111,11 @@ static void work_io(struct worker *worker) {
     worker_meet(worker);
     if (worker->index < busy) {
         uint64_t value = worker->index, done = 0;
-        while (!atomic_load_explicit(&io->stop, memory_order_relaxed)) {
+        do { /* once at least, however late it comes to its turn: others are measured by it */
             value = team_busy(value, WORK_UNITS);
             done++;
             allocator.safepoint();
-        }
+        } while (!atomic_load_explicit(&io->stop, memory_order_relaxed));
         io->done[worker->index] = done;
         __asm__ volatile("" : : "r"(value));
         return;
