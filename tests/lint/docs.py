@@ -57,7 +57,11 @@ def has_path(tree, path):
 def has_target(tree, package, target):
     build = tree.get(package + "/BUILD" if package else "BUILD")
     name = target or package.rsplit("/", 1)[-1]
-    return build is not None and ('"%s"' % name in build or (package + "/" + name).lstrip("/") in tree)
+    if build is None:
+        return False
+    suffixes = ["", *re.findall(r'\("(_\w+)", \{', build)]  # of a target with a setting: name + suffix
+    named = any(name.endswith(suffix) and '"%s"' % name[: len(name) - len(suffix)] in build for suffix in suffixes)
+    return named or (package + "/" + name).lstrip("/") in tree
 
 
 def problems(tree):
