@@ -461,11 +461,15 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
     }
 }
 
+/* Whether the next free of the class is to be looked at. */
+static bool is_watched(const gi_thread_cache *cache, unsigned kind, unsigned size_class) {
+    return (cache->watched[kind] >> size_class & 1) != 0;
+}
+
 /* The first use of a bin: from here on it may hold blocks; freed ones after the first free of a watched class. */
 static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned size_class) {
     cache->used[kind] |= 1u << size_class;
-    bool is_watched = (cache->watched[kind] >> size_class & 1) != 0;
-    bin->cap = is_watched ? 0 : cap_for(size_class, CAP_BYTES_MIN);
+    bin->cap = is_watched(cache, kind, size_class) ? 0 : cap_for(size_class, CAP_BYTES_MIN);
     bin->room = (int32_t)bin->cap;
 }
 
@@ -731,7 +735,7 @@ static __attribute__((noinline)) void look_at_free(gi_thread_cache *cache, gi_bi
 void gi_cache_keep(gi_thread_cache *cache, unsigned kind, unsigned size_class, gi_link *block, const char *function) {
     gi_bin *bin = bin_of(cache, kind, size_class);
     if (bin->room <= 0) {
-        if (gi_unlikely((cache->watched[kind] >> size_class & 1) != 0)) {
+        if (gi_unlikely(is_watched(cache, kind, size_class))) {
             look_at_free(cache, bin, kind, size_class, block, function);
         }
         if (bin->room <= 0) {
