@@ -8,6 +8,7 @@
  *           2, 6, 10 ...  come and go, by thread states that come and go
  *           3, 7, 11 ...  detached with blocks alive, fork plainly now and then
  */
+#include <sched.h>
 #include <stdlib.h>
 
 #include "stress/sanitizer.h"
@@ -16,17 +17,18 @@
 
 #define SLOTS 128
 
-/* AddressSanitizer's malloc, unlike the system's, does not take its locks for a fork: nobody may make a thread state,
-   which is memory of it, while detached. */
+/* AddressSanitizer's malloc, unlike the system's, does not take its locks for a fork: nobody may use it meanwhile while
+   detached.  Threads that start or end do, and who makes a thread state. */
 #if UNDER_ASAN
-#define STATES_COME_AND_GO 0
+#define MALLOC_KNOWS_FORKS 0
 #else
-#define STATES_COME_AND_GO 1
+#define MALLOC_KNOWS_FORKS 1
 #endif
 
 struct forks {
     struct ledgers ledgers;
     struct slots slots;
+    uint32_t begun, done; /* threads; atomic, relaxed: they order nothing of gilloc's */
 };
 
 /* --- threads ---------------------------------------------------------------------------------- */
@@ -42,14 +44,39 @@ static void turn(struct forks *forks, struct slots_view *view) {
     gilloc_safepoint();
 }
 
+/* Attached; where it is needed, goes on when all threads are here. */
+static void meet(struct task *task, uint32_t *here) {
+    struct trial *trial = task->trial;
+    if (MALLOC_KNOWS_FORKS) return;
+    __atomic_add_fetch(here, 1, __ATOMIC_RELAXED);
+    Py_BEGIN_ALLOW_THREADS while (__atomic_load_n(here, __ATOMIC_RELAXED) < trial->threads &&
+                                  faults_count(&trial->faults) == 0) {
+        sched_yield();
+    }
+    Py_END_ALLOW_THREADS
+}
+
+static PyGILState_STATE begin_work(struct task *task) {
+    struct forks *forks = task->trial->shared;
+    PyGILState_STATE state = PyGILState_Ensure();
+    meet(task, &forks->begun);
+    return state;
+}
+
+static void end_work(struct task *task, PyGILState_STATE state) {
+    struct forks *forks = task->trial->shared;
+    meet(task, &forks->done);
+    PyGILState_Release(state);
+}
+
 static void stay(struct task *task, bool come_and_go) {
     struct forks *forks = task->trial->shared;
     struct slots_view view = {.slots = &forks->slots, .task = task};
-    PyGILState_STATE state = PyGILState_Ensure();
+    PyGILState_STATE state = begin_work(task);
     while (trial_goes_on(task->trial)) {
         turn(forks, &view);
         if (!come_and_go) continue;
-        if (STATES_COME_AND_GO) {
+        if (MALLOC_KNOWS_FORKS) {
             PyGILState_Release(state);
             task_linger(task);
             state = PyGILState_Ensure();
@@ -58,30 +85,30 @@ static void stay(struct task *task, bool come_and_go) {
             Py_END_ALLOW_THREADS
         }
     }
-    PyGILState_Release(state);
+    end_work(task, state);
 }
 
 static void fork_attached(struct task *task) {
     struct forks *forks = task->trial->shared;
     struct slots_view view = {.slots = &forks->slots, .task = task};
-    PyGILState_STATE state = PyGILState_Ensure();
+    PyGILState_STATE state = begin_work(task);
     while (trial_goes_on(task->trial)) {
         for (int i = 0; i < 4; i++) turn(forks, &view);
         offspring_run(task, &forks->ledgers, &forks->slots, true, task_once_in(task, 2));
     }
-    PyGILState_Release(state);
+    end_work(task, state);
 }
 
 static void fork_detached(struct task *task) {
     struct forks *forks = task->trial->shared;
     struct slots_view view = {.slots = &forks->slots, .task = task};
-    PyGILState_STATE state = PyGILState_Ensure();
+    PyGILState_STATE state = begin_work(task);
     while (trial_goes_on(task->trial)) {
         for (int i = 0; i < 4; i++) turn(forks, &view);
         Py_BEGIN_ALLOW_THREADS offspring_run(task, &forks->ledgers, &forks->slots, true, true);
         Py_END_ALLOW_THREADS
     }
-    PyGILState_Release(state);
+    end_work(task, state);
 }
 
 static void work(struct task *task) {

@@ -104,6 +104,13 @@ static bool make_tasks(struct trial *trial) {
     return true;
 }
 
+/* Attached: a fork, which stops the world, does not find this thread within malloc() (forks.c says why). */
+static void report_progress(struct trial *trial) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    report_line(&trial->report, json_pack("{sI}", "progress", (json_int_t)SUM(trial, operations)));
+    PyGILState_Release(state);
+}
+
 /* A first thread may look at what the last one has not made yet, so all of them exist before one runs. */
 static void run_threads(struct trial *trial) {
     double begin = measure_seconds(CLOCK_MONOTONIC);
@@ -126,7 +133,7 @@ static void run_threads(struct trial *trial) {
         pthread_cond_timedwait(&trial->ended, &trial->lock, &until);
         pthread_mutex_unlock(&trial->lock);
         if (is_enough(trial, begin)) __atomic_store_n(&trial->stop, 1, __ATOMIC_RELAXED);
-        report_line(&trial->report, json_pack("{sI}", "progress", (json_int_t)SUM(trial, operations)));
+        report_progress(trial);
         pthread_mutex_lock(&trial->lock);
     }
     pthread_mutex_unlock(&trial->lock);

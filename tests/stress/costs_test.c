@@ -56,7 +56,7 @@ static void test_all_costs(void **state) {
     char path[PATH_MAX], json[PATH_MAX + 16];
     snprintf(json, sizeof json, "--json=%s", test_path(path, "costs.json"));
     struct outcome outcome = RUN("--rounds=1", json);
-    if (outcome.status != 0) fail_msg("%s%s", outcome_text(&outcome.out), outcome_text(&outcome.err));
+    outcome_assert_good(&outcome);
     assert_string_equal(outcome_text(&outcome.err), "");
     json_t *all = json_load_file(path, 0, NULL), *row;
     assert_true(json_is_true(json_object_get(all, "ok")));

@@ -93,7 +93,7 @@ static void test_all_scenarios(void **state) {
     char path[PATH_MAX], json[PATH_MAX + 16];
     snprintf(json, sizeof json, "--json=%s", test_path(path, "scenarios.json"));
     struct outcome outcome = RUN("--live=1", "--turns=2", json);
-    if (outcome.status != 0) fail_msg("%s%s", outcome_text(&outcome.out), outcome_text(&outcome.err));
+    outcome_assert_good(&outcome);
     assert_string_equal(outcome_text(&outcome.err), "");
     assert_int_equal(outcome_lines(outcome_text(&outcome.out), "gilloc kept within its bounds.\n"), 1);
     json_t *all = json_load_file(path, 0, NULL), *row;

@@ -50,7 +50,7 @@ static void test_all_scenarios(void **state) {
     char path[PATH_MAX], json[PATH_MAX + 16];
     snprintf(json, sizeof json, "--json=%s", test_path(path, "torture.json"));
     struct outcome outcome = RUN("--operations=3000", "--threads=4", "--seed=3", json);
-    if (outcome.status != 0) fail_msg("%s%s", outcome_text(&outcome.out), outcome_text(&outcome.err));
+    outcome_assert_good(&outcome);
     assert_string_equal(outcome_text(&outcome.err), "");
     assert_int_equal(outcome_lines(outcome_text(&outcome.out), "No thread saw anything that it must not.\n"), 1);
     json_t *all = json_load_file(path, 0, NULL), *row;
@@ -71,7 +71,7 @@ static void test_lives(void **state) {
     snprintf(json, sizeof json, "--json=%s", test_path(path, "lives.json"));
     struct outcome outcome =
         RUN("--scenario=lives", "--mode=free", "--operations=1", "--lives=100", "--threads=32", json);
-    if (outcome.status != 0) fail_msg("%s%s", outcome_text(&outcome.out), outcome_text(&outcome.err));
+    outcome_assert_good(&outcome);
     json_t *all = json_load_file(path, 0, NULL), *row = json_array_get(json_object_get(all, "rows"), 0);
     assert_sound(row);
     assert_true(json_integer_value(json_object_get(row, "lives")) >= 100);
