@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <gilloc/gilloc.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "lib/api/runtime.h"
 #include "lib/api/stats.h"
 #include "lib/arena/arena.h"
+#include "lib/late/late_json.h"
 #include "lib/os/layout.h"
 
 /* --- lines ------------------------------------------------------------------------------------ */
@@ -163,93 +163,88 @@ static void write_text(FILE *out) {
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 
+/* What is made is appended to its parent before it is filled, so that all of it goes with the root. */
+typedef struct json {
+    const gi_late_json *make;
+    json_t *to; /* an object that is filled, or an array */
+} json;
+
 /* False when memory is out. */
-static bool set(json_t *object, const char *key, uint64_t value) {
-    return json_object_set_new(object, key, json_integer((json_int_t)value)) == 0;
+static bool set(json object, const char *key, uint64_t value) {
+    return object.make->object_set_new(object.to, key, object.make->integer((json_int_t)value)) == 0;
 }
 
-static bool set_text(json_t *object, const char *key, const char *value) {
-    return json_object_set_new(object, key, json_string(value)) == 0;
+static bool set_text(json object, const char *key, const char *value) {
+    return object.make->object_set_new(object.to, key, object.make->string(value)) == 0;
 }
 
 #define SET(field) &&set(object, #field, (uint64_t)stats->field)
 
-/* Appends a filled object; non-zero when memory is out. */
-static int append(json_t *array, json_t *object, bool filled) {
-    if (!filled) {
-        json_decref(object);
-        return -1;
-    }
-    return json_array_append_new(array, object);
+/* `made` is `to` of what is returned; NULL when memory is out. */
+static json set_new(json object, const char *key, json_t *made) {
+    bool there = object.make->object_set_new(object.to, key, made) == 0;
+    return (json){object.make, there ? made : NULL};
+}
+
+static json append_object(json array) {
+    json_t *made = array.make->object();
+    bool there = array.make->array_append_new(array.to, made) == 0;
+    return (json){array.make, there ? made : NULL};
 }
 
 static int append_class(const gilloc_class_stats *stats, void *arg) {
-    json_t *object = json_object();
+    json object = append_object(*(const json *)arg);
     bool filled = set_text(object, "name", stats->name) SET(domain) SET(block_size) SET(pools) SET(blocks_in_use)
         SET(blocks_cached) SET(blocks_free);
-    return append(arg, object, filled);
+    return filled ? 0 : -1;
 }
 
 static int append_thread(const gilloc_thread_stats *stats, void *arg) {
-    json_t *object = json_object();
+    json object = append_object(*(const json *)arg);
     bool filled = set_text(object, "status", status_name(stats->status)) SET(number) SET(interpreter) SET(thread)
         SET(remote_waiting) SET(pools) SET(pool_blocks) SET(large_allocated) SET(large_freed) SET(remote_frees)
             SET(remote_batches) SET(retired_blocks) SET(retired_bytes) SET(retired_lost) SET(grace_periods);
     if (stats->cache_known) {
         filled = filled SET(cached_blocks) SET(cached_bytes) SET(remote_pending);
     }
-    return append(arg, object, filled);
+    return filled ? 0 : -1;
 }
 
-static json_t *histogram_json(const gilloc_stats *stats) {
-    json_t *histogram = json_array();
-    for (unsigned i = 0; i < GILLOC_WAIT_BUCKETS; i++) {
-        if (json_array_append_new(histogram, json_integer((json_int_t)stats->lock_wait_histogram[i])) != 0) {
-            json_decref(histogram);
-            return NULL;
-        }
-    }
-    return histogram;
-}
-
-static json_t *totals_json(void) {
+static bool set_totals(json root) {
     gilloc_stats all = {.size = sizeof(all)};
     const gilloc_stats *stats = &all;
     gilloc_get_stats(&all);
-    json_t *object = json_object();
+    json object = set_new(root, "totals", root.make->object());
 #define SET_FIELD(field, section, words) SET(field)
-    bool filled = object != NULL GI_STATS_FIELDS(SET_FIELD);
+    bool filled = object.to != NULL GI_STATS_FIELDS(SET_FIELD);
 #undef SET_FIELD
-    if (!filled || json_object_set_new(object, "lock_wait_histogram", histogram_json(stats)) != 0) {
-        json_decref(object);
-        return NULL;
+    json histogram = set_new(object, "lock_wait_histogram", root.make->array());
+    for (unsigned i = 0; filled && i < GILLOC_WAIT_BUCKETS; i++) {
+        json_t *number = root.make->integer((json_int_t)stats->lock_wait_histogram[i]);
+        filled = root.make->array_append_new(histogram.to, number) == 0;
     }
-    return object;
+    return filled;
 }
 
-/* NULL when memory is out. */
-static json_t *all_json(void) {
-    json_t *all = json_object(), *classes = json_array(), *threads = json_array();
-    bool filled = classes != NULL && threads != NULL && gilloc_visit_classes(append_class, classes) == 0 &&
-                  gilloc_visit_threads(append_thread, threads) == 0 && set_text(all, "mode", mode_name()) &&
-                  set(all, "arena_size", GI_ARENA_SIZE) && set(all, "pool_size", GI_POOL_SIZE) &&
-                  json_object_set_new(all, "totals", totals_json()) == 0 &&
-                  json_object_set(all, "classes", classes) == 0 && json_object_set(all, "threads", threads) == 0;
-    json_decref(classes);
-    json_decref(threads);
-    if (!filled) {
-        json_decref(all);
-        return NULL;
-    }
-    return all;
+static bool set_all(json root) {
+    bool filled = set_text(root, "mode", mode_name()) && set(root, "arena_size", GI_ARENA_SIZE) &&
+                  set(root, "pool_size", GI_POOL_SIZE) && set_totals(root);
+    json classes = set_new(root, "classes", root.make->array()), threads = set_new(root, "threads", root.make->array());
+    return filled && classes.to != NULL && threads.to != NULL && gilloc_visit_classes(append_class, &classes) == 0 &&
+           gilloc_visit_threads(append_thread, &threads) == 0;
 }
 
+/* Nothing, when memory is out. */
 static void write_json(FILE *out) {
-    json_t *all = all_json();
-    if (all != NULL && json_dumpf(all, out, JSON_INDENT(2)) == 0) {
+    const gi_late_json *make = gi_late_get_json();
+    json root = {make, make != NULL ? make->object() : NULL};
+    if (root.to == NULL) {
+        return;
+    }
+    if (set_all(root) && make->dump_file(root.to, out, JSON_INDENT(2)) == 0) {
         fputc('\n', out);
     }
-    json_decref(all);
+    make->delete (root.to); /* nobody else refers to it */
 }
 
 /* --- whole texts ------------------------------------------------------------------------------ */
@@ -286,6 +281,9 @@ int gilloc_print_stats(FILE *file, const char *format) {
         return -1;
     }
     int saved_errno = errno;
+    if (write_it == write_json && gi_late_get_json() == NULL) {
+        return -1;
+    }
     size_t length;
     char *text = text_of(write_it, &length);
     if (text == NULL) {

@@ -5,10 +5,10 @@
  */
 #include "lib/cache/sample.h"
 
-#include <math.h>
 #include <time.h>
 
 #include "lib/cache/free_list.h"
+#include "lib/late/late_math.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -44,6 +44,8 @@ static void begin(gi_sample_thread *thread) {
     (void)next_random(&thread->random);
 }
 
+bool gi_sample_prepare(void) { return gi_late_get_math() != NULL; }
+
 void gi_sample_seed(uint64_t value) {
     gi_store_relaxed(&seed, value); /* relaxed: as declared */
     gi_store_relaxed(&threads, 0);
@@ -61,12 +63,12 @@ void gi_sample_draw(gi_sample_thread *thread, uint64_t state) {
     }
     /* In (0, 1], so that its logarithm is a number. */
     double chance = (double)((next_random(&thread->random) >> 11) + 1) * 0x1p-53;
-    double left = -log(chance) * (double)(state & GI_SAMPLE_MEAN_MASK);
+    double left = -gi_late_get_math()->log(chance) * (double)(state & GI_SAMPLE_MEAN_MASK);
     thread->left = (int64_t)(left < LEFT_MAX ? left : LEFT_MAX);
 }
 
 double gi_sample_weight(uint64_t state, size_t size) {
-    return -1 / expm1(-(double)(size != 0 ? size : 1) / (double)(state & GI_SAMPLE_MEAN_MASK));
+    return -1 / gi_late_get_math()->expm1(-(double)(size != 0 ? size : 1) / (double)(state & GI_SAMPLE_MEAN_MASK));
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

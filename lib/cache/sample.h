@@ -102,6 +102,8 @@ static inline bool gi_sample_passes(uint64_t bytes) {
 void gi_sample_draw(gi_sample_thread *thread, uint64_t state);
 /* What threads draw from now on comes from `seed` and how many threads have drawn before; 0: from the clock. */
 void gi_sample_seed(uint64_t seed);
+/* Before anything is sampled; false with errno: what chance is computed by is not there. */
+bool gi_sample_prepare(void);
 /* How many allocations of `size` bytes a sample stands for. */
 double gi_sample_weight(uint64_t state, size_t size);
 

@@ -448,9 +448,12 @@ int gi_trace_start(unsigned frames) {
     if (frames == 0 || frames > FRAMES_LIMIT) {
         return EINVAL;
     }
-    gi_mutex_lock(&gi_trace_mutex);
-    int failed = start_locked(frames < GI_SITE_FRAMES_MAX ? frames : GI_SITE_FRAMES_MAX);
-    gi_mutex_unlock(&gi_trace_mutex);
+    int failed = gi_stack_prepare(frames);
+    if (failed == 0) {
+        gi_mutex_lock(&gi_trace_mutex);
+        failed = start_locked(frames < GI_SITE_FRAMES_MAX ? frames : GI_SITE_FRAMES_MAX);
+        gi_mutex_unlock(&gi_trace_mutex);
+    }
     return failed;
 }
 

@@ -20,9 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "lib/domain/trace_names.h"
+#include "lib/late/late_zlib.h"
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 
@@ -233,10 +233,11 @@ static void add_all(profile *of, const gilloc_snapshot *snapshot, const gi_names
 }
 
 /* In gzip's format: zlib says so by 16 more bits of its window. */
-static int write_compressed(const bytes *data, FILE *f) {
+static int write_compressed(const gi_late_zlib *zlib, const bytes *data, FILE *f) {
     z_stream stream = {0};
     unsigned char piece[4096];
-    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+    if (zlib->deflate_init(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY,
+                           ZLIB_VERSION, (int)sizeof(stream)) != Z_OK) {
         return ENOMEM;
     }
     stream.next_in = data->data;
@@ -249,22 +250,26 @@ static int write_compressed(const bytes *data, FILE *f) {
         }
         stream.next_out = piece;
         stream.avail_out = sizeof(piece);
-        state = deflate(&stream, left == 0 ? Z_FINISH : Z_NO_FLUSH);
+        state = zlib->deflate(&stream, left == 0 ? Z_FINISH : Z_NO_FLUSH);
         fwrite(piece, 1, sizeof(piece) - stream.avail_out, f);
     }
-    deflateEnd(&stream);
+    zlib->deflate_end(&stream);
     return state == Z_STREAM_END ? 0 : EIO;
 }
 
 int gi_snapshot_write_pprof(const gilloc_snapshot *snapshot, FILE *f, bool ever) {
     gi_names names;
     profile made = {.strings = 0};
+    const gi_late_zlib *zlib = gi_late_get_zlib();
     (void)ever; /* it has both */
+    if (zlib == NULL) {
+        return errno;
+    }
     if (!gi_names_init(&names, snapshot)) {
         return ENOMEM;
     }
     add_all(&made, snapshot, &names);
-    int failed = made.out.failed ? ENOMEM : write_compressed(&made.out, f);
+    int failed = made.out.failed ? ENOMEM : write_compressed(zlib, &made.out, f);
     free(made.out.data);
     free(made.message.data);
     free(made.inner.data);

@@ -356,6 +356,9 @@ int gi_sample_start(size_t mean) {
     if (mean > MEAN_MAX) {
         return EINVAL;
     }
+    if (!gi_sample_prepare() || gi_stack_prepare(FRAMES) != 0) {
+        return errno;
+    }
     int failed = EBUSY;
     gi_mutex_lock(&gi_trace_mutex);
     if (!away) {

@@ -6,7 +6,6 @@
 #include "lib/domain/trace_snapshot.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,13 +31,16 @@ static void add_block(uint32_t number, size_t size, void *arg) {
     }
 }
 
+/* Of what is not below 0, but for what sums of doubles lose. */
+static int64_t rounded(double figure) { return (int64_t)(figure + 0.5); }
+
 static void add_samples(uint32_t number, const gi_sample_figures *figures, void *arg) {
     gi_snapshot_entry *sum = sum_of(arg, number);
     if (sum != NULL) {
-        sum->blocks = llround(figures->blocks);
-        sum->bytes = llround(figures->bytes);
-        sum->blocks_ever = llround(figures->blocks_ever);
-        sum->bytes_ever = llround(figures->bytes_ever);
+        sum->blocks = rounded(figures->blocks);
+        sum->bytes = rounded(figures->bytes);
+        sum->blocks_ever = rounded(figures->blocks_ever);
+        sum->bytes_ever = rounded(figures->bytes_ever);
     }
 }
 

@@ -6,14 +6,13 @@
  */
 #include "lib/domain/trace_stack.h"
 
-#define UNW_LOCAL_ONLY
 #include <errno.h>
-#include <libunwind.h>
 #include <stdlib.h>
 
 #include "concurrency/atomic.h"
 #include "concurrency/check.h"
 #include "concurrency/mutex.h"
+#include "lib/late/late_unwind.h"
 
 /* --- constants and state ---------------------------------------------------------------------- */
 
@@ -47,16 +46,16 @@ static gi_mutex *part_of_thread(void) {
 /* Return addresses, innermost first.  libunwind's cache for each thread is the last thing to go when a thread ends, by
    a mutex of which ThreadSanitizer, whose thread has ended by then, must not hear: there it is stepped without a cache.
    */
-static int return_addresses(void **addresses, int max) {
+static int return_addresses(const gi_late_unwind *unwind, void **addresses, int max) {
     if (gi_likely(__tsan_init == NULL)) {
-        return unw_backtrace(addresses, max);
+        return unwind->backtrace(addresses, max);
     }
     unw_context_t context;
     unw_cursor_t cursor;
     unw_word_t address;
     int count = 0;
-    if (unw_getcontext(&context) == 0 && unw_init_local(&cursor, &context) == 0) {
-        while (count < max && unw_step(&cursor) > 0 && unw_get_reg(&cursor, UNW_REG_IP, &address) == 0) {
+    if (unwind->get_context(&context) == 0 && unwind->init_local(&cursor, &context) == 0) {
+        while (count < max && unwind->step(&cursor) > 0 && unwind->get_reg(&cursor, UNW_REG_IP, &address) == 0) {
             addresses[count++] = (void *)(uintptr_t)address;
         }
     }
@@ -65,11 +64,14 @@ static int return_addresses(void **addresses, int max) {
 
 static __attribute__((noinline)) uint32_t walk(const void *caller, gi_frame *frames, uint32_t max) {
     void *addresses[GI_SITE_FRAMES_MAX + OWN_FRAMES_MAX];
-    int saved_errno = errno;
-    gi_mutex *mutex = part_of_thread();
-    gi_mutex_lock(mutex);
-    int found = return_addresses(addresses, (int)(max + OWN_FRAMES_MAX));
-    gi_mutex_unlock(mutex);
+    int saved_errno = errno, found = 0;
+    const gi_late_unwind *unwind = gi_late_get_unwind();
+    if (gi_likely(unwind != NULL)) {
+        gi_mutex *mutex = part_of_thread();
+        gi_mutex_lock(mutex);
+        found = return_addresses(unwind, addresses, (int)(max + OWN_FRAMES_MAX));
+        gi_mutex_unlock(mutex);
+    }
     errno = saved_errno;
     int first = 0;
     while (first < found && addresses[first] != caller) {
@@ -116,6 +118,8 @@ uint32_t gi_stack_capture(const void *caller, gi_frame *frames, uint32_t max) {
     return walk(caller, frames, max);
 }
 
+int gi_stack_prepare(uint32_t max) { return max > 1 && gi_late_get_unwind() == NULL ? errno : 0; }
+
 void gi_stack_set_runtime(gilloc_frames_function function, void *ctx) {
     static const gi_runtime_frames *all; /* guarded by the first part of walks */
     gi_runtime_frames *made = function != NULL ? malloc(sizeof(*made)) : NULL;
@@ -138,12 +142,16 @@ bool gi_stack_symbol(const void *address, char *name, size_t size, uint64_t *off
     unw_context_t context;
     unw_cursor_t cursor;
     unw_word_t within = 0;
+    const gi_late_unwind *unwind = gi_late_get_unwind();
+    if (unwind == NULL) {
+        return false;
+    }
     gi_mutex *mutex = part_of_thread();
     gi_mutex_lock(mutex);
     /* A return address may be that of the next function, after a call that does not return. */
-    bool found = unw_getcontext(&context) == 0 && unw_init_local(&cursor, &context) == 0 &&
-                 unw_set_reg(&cursor, UNW_REG_IP, (unw_word_t)(uintptr_t)address - 1) == 0 &&
-                 unw_get_proc_name(&cursor, name, size, &within) == 0;
+    bool found = unwind->get_context(&context) == 0 && unwind->init_local(&cursor, &context) == 0 &&
+                 unwind->set_reg(&cursor, UNW_REG_IP, (unw_word_t)(uintptr_t)address - 1) == 0 &&
+                 unwind->get_proc_name(&cursor, name, size, &within) == 0;
     gi_mutex_unlock(mutex);
     *offset = within + 1;
     return found;

@@ -31,6 +31,9 @@ extern gi_atomic(const gi_runtime_frames *) gi_stack_runtime GI_INTERNAL; /* ato
    function (gi_domain_caller).  The thread's errno stays.  0: memory for a runtime's frame is out. */
 uint32_t gi_stack_capture(const void *caller, gi_frame *frames, uint32_t max);
 
+/* Before stacks of at most `max` frames are captured; 0, or an errno: what walks them is not there. */
+int gi_stack_prepare(uint32_t max);
+
 /* By which function a runtime says its frames; NULL: none.  Any thread. */
 void gi_stack_set_runtime(gilloc_frames_function function, void *ctx);
 

@@ -85,6 +85,9 @@ class Deb(unittest.TestCase):
             owners = {line.partition(":")[0] for line in found}
             self.assertEqual({need.partition(" ")[0] for need in needs}, owners)
         self.assertRegex(field(PYTHON_DEB, "Depends"), r"libpython3\.11 \(>= 3\.11")
+        late = "libjansson4, libunwind8, zlib1g"
+        self.assertEqual(field(RUNTIME_DEB, "Recommends"), late)
+        self.assertEqual(field(PYTHON_DEB, "Recommends"), "python3.11, " + late)
         version = field(RUNTIME_DEB, "Version")
         self.assertIn("libgilloc0 (= %s)" % version, field(DEVELOPMENT_DEB, "Depends"))
         for name, deb in PACKAGES.items():

@@ -107,6 +107,12 @@ def libraries_of_archive():
     return ", ".join(packages[pc] for pc in required.split(", "))
 
 
+def late_libraries():
+    """Debian's packages of what the library loads when it is needed; the C library is there."""
+    found = re.findall(r'^LOADED\(.*"(\S+)"\)$', pathlib.Path("lib/late/loaded.c").read_text(), re.M)
+    return ", ".join(sorted(package for package in found if package != "libc6"))
+
+
 def pack(folder, fields, epoch, output):
     name = fields["Package"]
     root = folder / name
@@ -176,7 +182,7 @@ def main():
             }
 
         same = {"Multi-Arch": "same"}
-        pack(folder, fields(RUNTIME, "libs", needs, **same), epoch, output)
+        pack(folder, fields(RUNTIME, "libs", needs, Recommends=late_libraries(), **same), epoch, output)
         own = "%s (= %s), %s" % (RUNTIME, version, libraries_of_archive())
         pack(folder, fields(DEVELOPMENT, "libdevel", own, **same), epoch, output)
         if python:
@@ -184,7 +190,7 @@ def main():
             shared.chmod(0o644)
             write(folder / PYTHON / "DEBIAN/triggers", "activate-noawait ldconfig\n")
             needs = depends(folder, PYTHON, folder / PYTHON / "usr/bin/gilloc-python", shared)
-            pack(folder, fields(PYTHON, "python", needs, Recommends="python3.11"), epoch, output)
+            pack(folder, fields(PYTHON, "python", needs, Recommends="python3.11, " + late_libraries()), epoch, output)
 
 
 if __name__ == "__main__":

@@ -306,8 +306,9 @@ GILLOC_API int gilloc_visit_threads(gilloc_thread_visitor visit, void *arg);
 
 /* Writes all these figures to `file` by one write, as "text" (CPython's
    sys._debugmallocstats(), then sections of gilloc's own) or as "json".  0, or -1 with
-   errno: EINVAL (another format), ENOMEM, or what writing says.  Any thread, never
-   waits for a running thread. */
+   errno: EINVAL (another format), ENOMEM, ELIBACC (JSON is written by libjansson.so.4,
+   which cannot be loaded; why is told on stderr), or what writing says.  Any thread,
+   never waits for a running thread. */
 GILLOC_API int gilloc_print_stats(FILE *file, const char *format);
 
 /* Walks arenas, pools, heaps, caches and threads from the roots.  0, or -1 with

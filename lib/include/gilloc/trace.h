@@ -37,7 +37,9 @@ enum {
    called the public function.  More than GILLOC_FRAMES_MAX are as that many.  If it is on already
    only the number of frames changes.  Blocks that are alive are not known, and freed
    without a word.  0, or -1 with errno EINVAL (`frames` is 0 or above 65535, CPython's
-   limit), EBUSY (sampling is on) or ENOMEM.  Any thread, no lock needed. */
+   limit), EBUSY (sampling is on), ENOMEM, or ELIBACC (`frames` is above 1, and what
+   walks stacks, libunwind.so.8, cannot be loaded; why is told on stderr).  Any thread,
+   no lock needed. */
 GILLOC_API int gilloc_trace_start(unsigned frames);
 /* Stops it, and forgets all blocks.  Any thread. */
 GILLOC_API void gilloc_trace_stop(void);
@@ -88,7 +90,8 @@ enum {
 /* Starts sampling: each byte that is allocated starts a sample with a chance of one in
    `mean_bytes` (0: GILLOC_SAMPLE_BYTES), and the block that has it is recorded with
    its stack.  A small block is sampled by the bytes of its size class.  0, or -1 with
-   errno EBUSY (tracing is on), EINVAL (above 2^40) or ENOMEM.  Any thread. */
+   errno EBUSY (tracing is on), EINVAL (above 2^40), ENOMEM, or ELIBACC (libunwind.so.8
+   or libm.so.6 cannot be loaded; why is told on stderr).  Any thread. */
 GILLOC_API int gilloc_sample_start(size_t mean_bytes);
 /* Takes no more samples.  Those of live blocks stay, and go as the blocks do.  Any
    thread. */
@@ -131,7 +134,8 @@ GILLOC_API int gilloc_snapshot_frame(const gilloc_snapshot *snapshot, size_t ind
    programs read), "svg" (a flame graph, to be looked at in a browser), "pprof"
    (profile.proto, compressed).  These show what is alive; "text-ever", "folded-ever"
    and "svg-ever" show what was ever allocated, of samples; pprof has both.  0, or -1
-   with errno (EINVAL: no such format). */
+   with errno (EINVAL: no such format; ELIBACC: pprof needs libz.so.1, which cannot be
+   loaded; why is told on stderr). */
 GILLOC_API int gilloc_snapshot_write(const gilloc_snapshot *snapshot, FILE *f, const char *format);
 /* The same of gilloc_snapshot_take(). */
 GILLOC_API int gilloc_trace_write(FILE *f, const char *format);
