@@ -47,7 +47,7 @@ static void turn(struct forks *forks, struct slots_view *view) {
 /* Attached; where it is needed, goes on when all threads are here. */
 static void meet(struct task *task, uint32_t *here) {
     if (MALLOC_KNOWS_FORKS) return;
-    const struct trial *trial = task->trial;
+    struct trial *trial = task->trial;
     __atomic_add_fetch(here, 1, __ATOMIC_RELAXED);
     Py_BEGIN_ALLOW_THREADS while (__atomic_load_n(here, __ATOMIC_RELAXED) < trial->threads &&
                                   faults_count(&trial->faults) == 0) {
