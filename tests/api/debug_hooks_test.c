@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -492,6 +493,73 @@ static void a_purge_empties_those_of_detached_threads(void) {
     pthread_barrier_destroy(&detached);
 }
 
+/* A hook inside that lets go of the lock while it frees, once, and another thread purges meanwhile: it takes the
+   quarantine, out of which the first thread was making room, and has it for blocks of its own then. */
+static struct {
+    PyMemAllocatorEx below;
+    pthread_t purger;
+    bool armed, purged;
+} pausing;
+
+enum { PAUSING_SIZE = 400 };
+
+static void *purges_and_waits(void *arg) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    gilloc_purge();
+    PyObject_Free(PyObject_Malloc(PAUSING_SIZE));
+    Py_BEGIN_ALLOW_THREADS pthread_barrier_wait(&detached);
+    pthread_barrier_wait(&detached);
+    Py_END_ALLOW_THREADS PyGILState_Release(was);
+    return arg;
+}
+static void *pausing_malloc(void *ctx, size_t size) {
+    (void)ctx;
+    return pausing.below.malloc(pausing.below.ctx, size);
+}
+static void *pausing_calloc(void *ctx, size_t count, size_t size) {
+    (void)ctx;
+    return pausing.below.calloc(pausing.below.ctx, count, size);
+}
+static void *pausing_realloc(void *ctx, void *p, size_t size) {
+    (void)ctx;
+    return pausing.below.realloc(pausing.below.ctx, p, size);
+}
+static void pausing_free(void *ctx, void *p) {
+    (void)ctx;
+    if (pausing.armed) {
+        pausing.armed = false;
+        Py_BEGIN_ALLOW_THREADS pausing.purger = thread_start(purges_and_waits, NULL);
+        pthread_barrier_wait(&detached);
+        Py_END_ALLOW_THREADS EXPECT_EQ(memory_stats().quarantined_blocks, 1);
+        pausing.purged = true;
+    }
+    pausing.below.free(pausing.below.ctx, p);
+}
+
+static void a_purge_takes_a_quarantine_that_makes_room(void) {
+    PyGILState_STATE was = PyGILState_Ensure();
+    pthread_barrier_init(&detached, NULL, 2);
+    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &pausing.below);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ,
+                       &(PyMemAllocatorEx){NULL, pausing_malloc, pausing_calloc, pausing_realloc, pausing_free});
+    PyMem_SetupDebugHooks();
+    pausing.armed = true;
+    while (!pausing.purged) {
+        PyObject_Free(PyObject_Malloc(PAUSING_SIZE));
+    }
+    EXPECT_EQ(memory_stats().quarantined_blocks, 1); /* the other thread's; this one's was freed at once */
+    PyObject_Free(PyObject_Malloc(PAUSING_SIZE));
+    EXPECT_EQ(memory_stats().quarantined_blocks, 2);
+    Py_BEGIN_ALLOW_THREADS pthread_barrier_wait(&detached);
+    thread_join(pausing.purger);
+    Py_END_ALLOW_THREADS gilloc_purge();
+    EXPECT_EQ(memory_stats().quarantined_blocks, 0);
+    EXPECT_EQ(gilloc_allocated_blocks(), 0);
+    EXPECT_EQ(gilloc_check(), 0);
+    pthread_barrier_destroy(&detached);
+    PyGILState_Release(was);
+}
+
 /* Its blocks outlive a thread, and are freed by another. */
 static void *make(void *arg) {
     PyGILState_STATE was = PyGILState_Ensure();
@@ -536,6 +604,7 @@ int main(void) {
         IN_BOTH_MODES(threads_install_them_at_once),
         IN_BOTH_MODES(detached_threads_use_the_raw_domain),
         IN_BOTH_MODES(a_purge_empties_those_of_detached_threads),
+        IN_BOTH_MODES(a_purge_takes_a_quarantine_that_makes_room),
         IN_BOTH_MODES(blocks_of_an_ended_thread_are_freed_by_another),
     };
     return cmocka_run_group_tests_name("debug_hooks", tests, NULL, NULL);
