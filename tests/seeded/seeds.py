@@ -582,6 +582,26 @@ SEEDS = [
     step("domain: the first free after a hook is not looked at", "lib/cache/fast_limits.c",
          "        gi_cache_look_at_frees(gi_current_cache, kind);\n", "", "death:list_death_test"),
 
+    # --- late libraries ---
+    unseen("late: a table is got without acquire", "lib/late/loaded.c",
+           "const void *table = gi_load_acquire(&library->table);\n    return gi_likely",
+           "const void *table = gi_load_relaxed(&library->table);\n    return gi_likely",
+           "late:loaded_test"),
+    order("late: a table is published without release", "lib/late/loaded.c",
+          "gi_cas_release(&library->table,", "gi_cas_relaxed(&library->table,", "late:loaded_test"),
+    step("late: a thread that comes second keeps its own table", "lib/late/loaded.c",
+         "    return gi_load_acquire(&library->table);\n}", "    return handle;\n}", "late:loaded_test"),
+    step("late: a function that is missing is overlooked", "lib/late/loaded.c",
+         "if (table[i] == NULL) {", "if (false) {", "late:loaded_test"),
+    step("late: a start does not look whether stacks can be walked", "lib/domain/trace.c",
+         "    int failed = gi_stack_prepare(frames);\n", "    int failed = 0;\n", "install:install_test"),
+    step("late: a start does not look whether chance can be computed", "lib/domain/trace_sample.c",
+         "!gi_sample_prepare() || ", "", "install:install_test"),
+    step("debug: a quarantine that another thread has taken counts as one's own", "lib/domain/debug_hooks.c",
+         "    return gi_current_cache == cache &&\n           gi_load_relaxed(&cache->quarantine) == quarantine;",
+         "    return gi_load_relaxed(&cache->quarantine) == quarantine || gi_current_cache == cache;",
+         "api:debug_hooks_test"),
+
     # --- inlined code ---
     step("inline: a pool's page stays known as it is released", HEAP,
          "    forget_page(heap, pool);\n", "", "api:inline_test death:inline_death_test"),
