@@ -48,20 +48,29 @@ static void it_is_loaded_once_and_errno_stays(void) {
     EXPECT(dlopen("libz.so.1", RTLD_NOW | RTLD_NOLOAD) != NULL);
 }
 
-static gi_loaded shared;
+enum { THREADS = 4, ROUNDS = 50 };
+static gi_loaded shared[ROUNDS];
+static pthread_barrier_t together;
 
 static void *get(void *arg) {
-    *(const void **)arg = gi_loaded_get(&shared);
+    const void **got = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        pthread_barrier_wait(&together);
+        got[i] = gi_loaded_get(&shared[i]);
+    }
     return NULL;
 }
 
 static void threads_get_one_table(void) {
-    enum { THREADS = 8 };
-    const void *got[THREADS] = {0};
-    shared = one("libz.so.1", names, LENGTH(names));
+    static const void *got[THREADS][ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        shared[i] = one("libz.so.1", names, LENGTH(names));
+    }
+    pthread_barrier_init(&together, NULL, THREADS);
     threads_run(THREADS, get, got, sizeof(got[0]));
-    for (size_t i = 0; i < THREADS; i++) {
-        EXPECT(got[i] != NULL && got[i] == got[0]);
+    pthread_barrier_destroy(&together);
+    for (int i = 0; i < THREADS * ROUNDS; i++) {
+        EXPECT(got[0][i % ROUNDS] != NULL && got[i / ROUNDS][i % ROUNDS] == got[0][i % ROUNDS]);
     }
 }
 
