@@ -62,6 +62,7 @@ static void *get(void *arg) {
             }
         }
         got[i] = gi_loaded_get(&shared[i]);
+        EXPECT(((void *const *)got[i])[1] != NULL);
     }
     return NULL;
 }
