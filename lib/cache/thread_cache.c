@@ -665,7 +665,9 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     uint32_t surplus = inlined && bin->room < 0 ? (uint32_t)-bin->room : 0, length = bin->cap + surplus;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
-    if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_is_on())) {
+    /* A thread that has only freed blocks of the class so far need not keep a list to allocate from. */
+    bool allocates = bin->length != 0;
+    if (bin->alloc == NULL && allocates && (bin->due == 0 || !gi_sample_is_on())) {
         gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
         bin->alloc = blocks;
         bin->length = length;
