@@ -348,8 +348,11 @@ gi_pool *gi_arena_acquire_pool(unsigned size_class, unsigned kind, uint32_t word
         }
         gi_mutex_lock(&arena_mutex);
     }
+    /* A dirty pool first: its memory is there already, and may be in the processor's cache. */
     gi_arena *arena = lists[__builtin_ctzll(nonempty)];
-    /* A dirty pool first: its memory is there already, and may be in the cache. */
+    if (arena->dirty == 0 && last_dirty != NULL) {
+        arena = last_dirty;
+    }
     uint32_t choice = arena->dirty != 0 ? arena->dirty : arena->free;
     uint32_t bit = choice & (0u - choice);
     bool zero = arena->ours && (arena->dirty & bit) == 0;

@@ -3,14 +3,15 @@
  * arena.h [L3] - the shared arena manager: arenas of 256 KiB from the arena allocator, cut into pools.
  *
  *   A pool is served from the fullest arena that has one free, so that the others empty and go back (CPython keeps
- *   usable_arenas sorted for the same reason); a list per number of free pools makes that O(1).
+ *   usable_arenas sorted for the same reason); a list per number of free pools makes that O(1).  If none of its free
+ *   pools has been used (*dirty*), one is served of the arena that became dirty last: memory that is there already is
+ *   used up before more is touched.
  *
  *     free pools   0: in no list     1 | 2 | ... | 16 (wholly free)     <- lists; `nonempty` has a bit each
  *
  *   Memory goes back in two steps.  A wholly free arena is returned, but for one that is kept (bpo-37257: an arena that
- *   came and went at each call).  Free pools of busy arenas that have been used (*dirty*) are decommitted when there
- *   are more of them than GI_DIRTY_POOLS_MIN plus a sixteenth of the pools in use, the arena that has been dirty for
- *   longest first.
+ *   came and went at each call).  Dirty pools of busy arenas are decommitted when there are more of them than
+ *   GI_DIRTY_POOLS_MIN plus a sixteenth of the pools in use, the arena that has been dirty for longest first.
  *
  *   Each arena goes back to the arena allocator that gave it.  A user's arena may lie anywhere, is aligned to pools
  *   inside (so it may hold one pool less), is never trusted to be zero and never decommitted.

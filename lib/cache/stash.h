@@ -36,23 +36,31 @@
 typedef struct gi_stash_class {
     gi_atomic(uint32_t) count;   /* lists; guarded by the mutex, relaxed: peeked at as a hint */
     gi_atomic(uint32_t) refused; /* blocks, since it was last found empty; the same */
-    uint32_t blocks, cap; /* in all lists, and at most; guarded by the mutex, as what follows.  cap 0: the least */
-    uint32_t lengths[GI_STASH_LISTS];
-    gi_link *lists[GI_STASH_LISTS];
+    uint32_t blocks, cap;        /* in all lists, and at most; guarded by the mutex.  cap 0: the least */
 } gi_stash_class;
 
+/* One list of each class. */
+typedef struct gi_stash_row {
+    gi_link *lists[GI_CLASSES];
+    uint32_t lengths[GI_CLASSES];
+} gi_stash_row;
+
+/* By rows: most classes have a few lists, some have many, and what no class needs is never touched. */
 typedef struct gi_stash {
-    gi_stash_class classes[GI_KINDS][GI_CLASSES];
+    struct gi_stash_kind {
+        gi_stash_class classes[GI_CLASSES];
+        gi_stash_row rows[GI_STASH_LISTS]; /* guarded by the mutex */
+    } kinds[GI_KINDS];
 } gi_stash;
 
 /* Whether there is a list, as a hint. */
 static inline bool gi_stash_any(const gi_stash *stash, unsigned kind, unsigned size_class) {
-    return gi_load_relaxed(&stash->classes[kind][size_class].count) != 0; /* relaxed: a hint */
+    return gi_load_relaxed(&stash->kinds[kind].classes[size_class].count) != 0; /* relaxed: a hint */
 }
 
 /* Whether whoever needs blocks should ask, as a hint: there are some, or it is to hold more. */
 static inline bool gi_stash_waits(const gi_stash *stash, unsigned kind, unsigned size_class) {
-    const gi_stash_class *class = &stash->classes[kind][size_class];
+    const gi_stash_class *class = &stash->kinds[kind].classes[size_class];
     return gi_load_relaxed(&class->count) != 0 || gi_load_relaxed(&class->refused) != 0; /* relaxed: hints */
 }
 

@@ -139,10 +139,10 @@ int64_t gi_cache_count_stash(gi_heap_group *group) {
     gi_mutex_lock(&group->shared.mutex);
     for (unsigned kind = 0; kind < gi_kind_count() && sum >= 0; kind++) {
         for (unsigned size_class = 0; size_class < GI_CLASSES && sum >= 0; size_class++) {
-            const gi_stash_class *class = &group->stash->classes[kind][size_class];
-            uint32_t lists = gi_load_relaxed(&class->count); /* relaxed: under the mutex */
+            const struct gi_stash_kind *stash = &group->stash->kinds[kind];
+            uint32_t lists = gi_load_relaxed(&stash->classes[size_class].count); /* relaxed: under the mutex */
             for (uint32_t i = 0; i < lists && sum >= 0; i++) {
-                int64_t count = count_list(class->lists[i], kind, size_class);
+                int64_t count = count_list(stash->rows[i].lists[size_class], kind, size_class);
                 sum = count < 0 ? -1 : sum + count;
             }
         }
@@ -234,10 +234,11 @@ void gi_cache_add_stashed(gi_heap_group *group, gi_free_counts *counts) {
             if (!gi_stash_any(group->stash, kind, size_class)) {
                 continue;
             }
-            const gi_stash_class *class = &group->stash->classes[kind][size_class];
+            const struct gi_stash_kind *stash = &group->stash->kinds[kind];
             gi_mutex_lock(&group->shared.mutex); /* for one class: threads that run wait for it */
-            for (uint32_t i = 0; i < gi_load_relaxed(&class->count); i++) { /* relaxed: under the mutex */
-                add(counts, kind, size_class, length_of(class->lists[i]));
+            uint32_t lists = gi_load_relaxed(&stash->classes[size_class].count); /* relaxed: under the mutex */
+            for (uint32_t i = 0; i < lists; i++) {
+                add(counts, kind, size_class, length_of(stash->rows[i].lists[size_class]));
             }
             gi_mutex_unlock(&group->shared.mutex);
         }
@@ -664,7 +665,9 @@ void gi_cache_overflow(gi_thread_cache *cache, unsigned kind, unsigned size_clas
     uint32_t surplus = inlined && bin->room < 0 ? (uint32_t)-bin->room : 0, length = bin->cap + surplus;
     bin->free = NULL;
     bin->room = (int32_t)bin->cap;
-    if (bin->alloc == NULL && (bin->due == 0 || !gi_sample_is_on())) {
+    /* A thread that has only freed blocks of the class so far need not keep a list to allocate from. */
+    bool allocates = bin->length != 0;
+    if (bin->alloc == NULL && allocates && (bin->due == 0 || !gi_sample_is_on())) {
         gi_free_list_look(kind, size_class, blocks, function); /* whoever takes it from the stash looks too */
         bin->alloc = blocks;
         bin->length = length;

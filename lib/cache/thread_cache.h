@@ -9,8 +9,8 @@
  *
  *   Allocation pops `alloc`, a free pushes onto `free`; when `alloc` is empty the lists change places.  The two do not
  *   meet, so a malloc does not wait for the store of the free before it (measured: mixed pairs 4.8 -> 3.0 ns).  `room`
- *   bounds `free` by bytes: on overflow the list becomes `alloc` if that is empty, else it goes to the stash, if it is
- *   of the shared heap, or back to the pools.
+ *   bounds `free` by bytes: on overflow the list becomes `alloc` if that is empty and the thread allocates of the class
+ *   too, else it goes to the stash, if it is of the shared heap, or back to the pools.
  *
  *   The bin of 0 bytes, number 0, only ever has `alloc` blocks, borrowed from class 0: so a request of 0 bytes takes
  *   the fast path without a test of its own.

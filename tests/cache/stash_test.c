@@ -5,6 +5,10 @@
  */
 #include "lib/cache/stash.h"
 
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "tests/concurrency/unit.h"
 
 #define KIND 1u
@@ -71,6 +75,25 @@ static void lists_and_blocks_are_bounded(void) {
     EXPECT(!gi_stash_any(&stash, KIND, CLASS));
 }
 
+/* Untouched memory is not there: what has a few lists of each class costs little. */
+static void few_lists_of_all_classes_touch_few_pages(void) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (sizeof(gi_stash) + page - 1) / page, touched = 0;
+    gi_stash *large = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *is_there = calloc(pages, 1);
+    EXPECT(large != MAP_FAILED && is_there != NULL);
+    for (unsigned size_class = 0; size_class < GI_CLASSES; size_class++) {
+        EXPECT(gi_stash_put(large, 0, size_class, &links[0], 1));
+        EXPECT(gi_stash_put(large, 0, size_class, &links[1], 1));
+    }
+    EXPECT_EQ(mincore(large, pages * page, is_there), 0);
+    for (size_t i = 0; i < pages; i++) {
+        touched += is_there[i] & 1;
+    }
+    EXPECT_AT_MOST(touched, 1);
+    free(is_there);
+    EXPECT_EQ(munmap(large, pages * page), 0);
+}
+
 static void it_holds_more_if_it_refused_and_is_found_empty(void) {
     EXPECT(put(0, LEAST));
     EXPECT(!put(1, 1));
@@ -119,6 +142,7 @@ int main(void) {
         IN_CHILD(an_empty_stash_gives_nothing),
         IN_CHILD(the_last_list_comes_first_and_classes_are_apart),
         IN_CHILD(lists_and_blocks_are_bounded),
+        IN_CHILD(few_lists_of_all_classes_touch_few_pages),
         IN_CHILD(it_holds_more_if_it_refused_and_is_found_empty),
         IN_CHILD(it_holds_less_if_it_refuses_and_nobody_takes),
     };

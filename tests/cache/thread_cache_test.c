@@ -406,6 +406,27 @@ static void what_overflows_is_allocated_next_if_nothing_else_is(void) {
     free(blocks);
 }
 
+static void what_overflows_is_not_kept_by_who_only_frees(void) {
+    init_attached(false);
+    gi_link **blocks = alloc_many(A, MANY);
+    gi_bin *bin = bin_of(B, CLASS);
+    for (uint32_t i = 0; i <= bin->cap; i++) {
+        release(B, blocks[i]);
+    }
+    EXPECT(bin->alloc == NULL);
+    EXPECT(bin->free == blocks[bin->cap] && bin->free->next == NULL);
+    EXPECT_EQ(gi_cache_count_free(B), 1);
+    EXPECT_EQ(gi_cache_count_stash(&gi_main_group), bin->cap);
+    /* From its first allocation on it keeps them. */
+    EXPECT(alloc(B) == blocks[bin->cap]);
+    for (uint32_t i = 0; i < bin->cap; i++) {
+        release(B, alloc(A));
+    }
+    release(B, alloc(A));
+    EXPECT_EQ(length_of(bin->alloc), bin->cap);
+    free(blocks);
+}
+
 /* While lists are short, what overflows goes to its pools, next to others of them. */
 static void short_lists_go_back_to_their_pools(void) {
     gi_cache_keep_short(true);
@@ -1135,6 +1156,7 @@ int main(void) {
         IN_CHILD(without_memory_a_refill_is_refused_and_nothing_is_lost),
         IN_CHILD(the_bin_of_0_bytes_borrows_from_the_smallest_class),
         IN_CHILD(what_overflows_is_allocated_next_if_nothing_else_is),
+        IN_CHILD(what_overflows_is_not_kept_by_who_only_frees),
         IN_CHILD(short_lists_go_back_to_their_pools),
         IN_CHILD(the_cap_adapts),
         IN_CHILD(the_cap_of_short_lists_adapts),
