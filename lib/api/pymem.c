@@ -116,6 +116,7 @@ void PyMem_RawFree(void *block) {
 typedef void *malloc_function(size_t size CALLER_PARAMETER);
 typedef void *calloc_function(size_t count, size_t size CALLER_PARAMETER);
 typedef void free_function(void *block CALLER_PARAMETER);
+typedef void free_at_function(void *block, uint64_t page CALLER_PARAMETER); /* its gi_address_page() */
 
 /* --- small ------------------------------------------------------------------------------------ */
 
@@ -164,11 +165,11 @@ static INLINE void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void 
     return gi_likely(moved != NULL) ? moved : gi_domain_realloc(domain, block, size, GI_CALLER);
 }
 
-static INLINE void free_in(unsigned kind, void *block, free_function *other, free_function *unlisted) {
+static INLINE void free_in(unsigned kind, void *block, free_function *other, free_at_function *unlisted) {
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
     if (gi_unlikely(!gi_below_relaxed(page, &gi_limits[kind].pages))) {
-        unlisted(block CALLER_ARGUMENT);
+        unlisted(block, page CALLER_ARGUMENT);
     } else if (gi_unlikely(!gi_object_push(kind, base, page, block))) {
         other(block CALLER_ARGUMENT);
     }
@@ -183,38 +184,29 @@ static INLINE void free_other(unsigned kind, PyMemAllocatorDomain domain, void *
 /* --- large ------------------------------------------------------------------------------------ */
 
 static INLINE void *malloc_straight(PyMemAllocatorDomain domain, size_t size CALLER_PARAMETER) {
-    void *block = gi_large_malloc(size);
-    return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);
-}
-
-/* Whether a large request has nothing to stop for: it is no sample, or a runtime's own lock is held. */
-static INLINE bool large_passes(unsigned kind, size_t size) {
-    const gi_fast_limits *limits = &gi_limits[kind];
-    return gi_large_is_asked(limits, size) ? gi_object_up.lock_held()
-                                           : gi_large_is_counted(limits, size) && gi_sample_passes(size);
+    gi_thread_cache *cache = gi_large_cache();
+    return cache != NULL ? gi_large_malloc(cache, size) : gi_domain_malloc(domain, size, CALLER);
 }
 
 static INLINE void *malloc_large(unsigned kind, PyMemAllocatorDomain domain, size_t size CALLER_PARAMETER) {
-    void *block = large_passes(kind, size) ? gi_large_malloc(size) : NULL;
-    return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);
+    return gi_large_passes_else(&gi_limits[kind], NULL, size) ? malloc_straight(domain, size CALLER_ARGUMENT_AGAIN)
+                                                              : gi_domain_malloc(domain, size, CALLER);
 }
 
 static INLINE void *calloc_straight(PyMemAllocatorDomain domain, size_t count, size_t size CALLER_PARAMETER) {
-    void *block = gi_large_calloc(count * size); /* has been checked */
-    return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);
+    gi_thread_cache *cache = gi_large_cache(); /* the product has been checked */
+    return cache != NULL ? gi_large_calloc(cache, count * size) : gi_domain_calloc(domain, count, size, CALLER);
 }
 
 static INLINE void *calloc_large(unsigned kind, PyMemAllocatorDomain domain, size_t count,
                                  size_t size CALLER_PARAMETER) {
-    void *block = large_passes(kind, count * size) ? gi_large_calloc(count * size) : NULL;
-    return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);
+    return gi_large_passes_else(&gi_limits[kind], NULL, count * size)
+               ? calloc_straight(domain, count, size CALLER_ARGUMENT_AGAIN)
+               : gi_domain_calloc(domain, count, size, CALLER);
 }
 
-static INLINE void free_large(unsigned kind, PyMemAllocatorDomain domain, void *block CALLER_PARAMETER) {
-    const gi_fast_limits *limits = &gi_limits[kind];
-    bool passes = gi_large_is_asked(limits, 0) ? gi_object_up.lock_held()
-                                               : gi_large_is_counted(limits, 0) && !gi_sample_may_be(block);
-    if (!passes || !gi_large_free(block)) {
+static INLINE void free_large(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t page CALLER_PARAMETER) {
+    if (!gi_large_passes_else(&gi_limits[kind], block, 0) || !gi_large_free(page, block)) {
         gi_domain_free(domain, block, CALLER);
     }
 }
@@ -259,14 +251,14 @@ static INLINE void *calloc_unlisted(unsigned kind, size_t count, size_t size, ca
                                                              : large(count, size CALLER_ARGUMENT_AGAIN);
 }
 
-static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, void *block,
-                                 free_function *large CALLER_PARAMETER) {
+static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t page,
+                                 free_at_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
     if (gi_below_relaxed(0, &limits->hardened) && gi_likely(gi_hardened_is_ours(block))) {
         free_hardened(kind, block);
     } else if (!gi_large_is_straight(limits, 0)) {
-        large(block CALLER_ARGUMENT_AGAIN);
-    } else if (gi_unlikely(!gi_large_free(block))) {
+        large(block, page CALLER_ARGUMENT_AGAIN);
+    } else if (gi_unlikely(!gi_large_free(page, block))) {
         gi_domain_free(domain, block, CALLER);
     }
 }
@@ -307,11 +299,11 @@ static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, voi
     static NOINLINE void name##_free_other(void *block CALLER_PARAMETER) {                                            \
         free_other(kind, domain, block CALLER_ARGUMENT_AGAIN);                                                        \
     }                                                                                                                 \
-    static NOINLINE void name##_free_large(void *block CALLER_PARAMETER) {                                            \
-        free_large(kind, domain, block CALLER_ARGUMENT_AGAIN);                                                        \
+    static NOINLINE void name##_free_large(void *block, uint64_t page CALLER_PARAMETER) {                             \
+        free_large(kind, domain, block, page CALLER_ARGUMENT_AGAIN);                                                  \
     }                                                                                                                 \
-    static NOINLINE void name##_free_unlisted(void *block CALLER_PARAMETER) {                                         \
-        free_unlisted(kind, domain, block, name##_free_large CALLER_ARGUMENT_AGAIN);                                  \
+    static NOINLINE void name##_free_unlisted(void *block, uint64_t page CALLER_PARAMETER) {                          \
+        free_unlisted(kind, domain, block, page, name##_free_large CALLER_ARGUMENT_AGAIN);                            \
     }
 
 FUNCTIONS_OF(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)

@@ -20,6 +20,7 @@
 #include "lib/cache/fast_limits.h"
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
+#include "lib/cache/object_up.h"
 #include "lib/cache/sample.h"
 #include "lib/cache/thread_cache.h"
 
@@ -78,21 +79,6 @@ bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *blo
 /* Dies unless this thread is attached (and, with a runtime's own lock, holds it); a thread of such a runtime that holds
    its lock is attached by it.  `size` SIZE_MAX: the call is about `block`. */
 gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function, size_t size, const void *block);
-
-/* Set by the api layer: makes the library ready; attaches a thread under a runtime's own lock, or NULL if it must not
-   be attached; whether a runtime's own lock is held (true where there is none). */
-typedef struct gi_object_upcalls {
-    void (*ready)(void);
-    gi_thread_cache *(*attach_itself)(void);
-    bool (*lock_held)(void);
-    size_t (*raw_usable_size)(const void *block); /* 0: not known, another allocator made it */
-    size_t (*sampled_size)(const void *block);    /* the class size of a small block that is a sample; 0: it is none */
-    void *(*raw_malloc)(size_t size); /* the public functions of the raw domain, so that its hooks see large requests */
-    void *(*raw_calloc)(size_t count, size_t size);
-    void *(*raw_realloc)(void *block, size_t size);
-    void (*raw_free)(void *block);
-} gi_object_upcalls;
-extern const gi_object_upcalls gi_object_up GI_INTERNAL; /* defined in lib/api/runtime.c */
 
 /* --- fast path -------------------------------------------------------------------------------- */
 
