@@ -103,7 +103,7 @@ void PyMem_RawFree(void *block) {
  *                        and all is not well with the list      _slow       it is looked at; or what the domain has
  *                      not below the limit of small ones        _unlisted
  *                        hardened
- *                        straight to the system's allocator     _straight
+ *                        straight to the system's allocator
  *                        counted, asked, or what it has         _large
  *   free             of the thread's heap, and there is room    fast path
  *                      of another heap, or what the domain has  _other
@@ -235,28 +235,36 @@ static INLINE void free_hardened(unsigned kind, void *block) {
 
 /* --- not listed ------------------------------------------------------------------------------- */
 
-static INLINE void *malloc_unlisted(unsigned kind, size_t size, malloc_function *straight,
+/* Straight to the system's allocator first, as far as the compiler goes by what is likely, and without a jump: half of
+   what a large block costs here is the way there. */
+
+static INLINE void *malloc_unlisted(unsigned kind, PyMemAllocatorDomain domain, size_t size,
                                     malloc_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
-    return gi_below_relaxed(size, &limits->hardened) ? malloc_hardened(kind, size)
-           : gi_large_is_straight(limits, size)      ? straight(size CALLER_ARGUMENT_AGAIN)
-                                                     : large(size CALLER_ARGUMENT_AGAIN);
+    if (gi_unlikely(gi_below_relaxed(size, &limits->hardened))) {
+        return malloc_hardened(kind, size);
+    }
+    return gi_likely(gi_large_is_straight(limits, size)) ? malloc_straight(domain, size CALLER_ARGUMENT_AGAIN)
+                                                         : large(size CALLER_ARGUMENT_AGAIN);
 }
 
-static INLINE void *calloc_unlisted(unsigned kind, size_t count, size_t size, calloc_function *straight,
+static INLINE void *calloc_unlisted(unsigned kind, PyMemAllocatorDomain domain, size_t count, size_t size,
                                     calloc_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
-    return gi_below_relaxed(count * size, &limits->hardened) ? calloc_hardened(kind, count * size)
-           : gi_large_is_straight(limits, count * size)      ? straight(count, size CALLER_ARGUMENT_AGAIN)
-                                                             : large(count, size CALLER_ARGUMENT_AGAIN);
+    if (gi_unlikely(gi_below_relaxed(count * size, &limits->hardened))) {
+        return calloc_hardened(kind, count * size);
+    }
+    return gi_likely(gi_large_is_straight(limits, count * size))
+               ? calloc_straight(domain, count, size CALLER_ARGUMENT_AGAIN)
+               : large(count, size CALLER_ARGUMENT_AGAIN);
 }
 
 static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t page,
                                  free_at_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
-    if (gi_below_relaxed(0, &limits->hardened) && gi_likely(gi_hardened_is_ours(block))) {
+    if (gi_unlikely(gi_below_relaxed(0, &limits->hardened)) && gi_likely(gi_hardened_is_ours(block))) {
         free_hardened(kind, block);
-    } else if (!gi_large_is_straight(limits, 0)) {
+    } else if (gi_unlikely(!gi_large_is_straight(limits, 0))) {
         large(block, page CALLER_ARGUMENT_AGAIN);
     } else if (gi_unlikely(!gi_large_free(page, block))) {
         gi_domain_free(domain, block, CALLER);
@@ -265,45 +273,39 @@ static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, voi
 
 /* --- the functions of each domain -------------------------------------------------------------- */
 
-#define FUNCTIONS_OF(name, kind, domain)                                                                              \
-    static NOINLINE void *name##_malloc_slow(size_t size CALLER_PARAMETER) {                                          \
-        return malloc_slow(kind, domain, size CALLER_ARGUMENT_AGAIN);                                                 \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_counted(size_t size CALLER_PARAMETER) {                                       \
-        return malloc_counted(kind, size, name##_malloc_slow CALLER_ARGUMENT_AGAIN);                                  \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_empty(size_t size CALLER_PARAMETER) {                                         \
-        return malloc_empty(kind, size, name##_malloc_counted, name##_malloc_slow CALLER_ARGUMENT_AGAIN);             \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_straight(size_t size CALLER_PARAMETER) {                                      \
-        return malloc_straight(domain, size CALLER_ARGUMENT_AGAIN);                                                   \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_large(size_t size CALLER_PARAMETER) {                                         \
-        return malloc_large(kind, domain, size CALLER_ARGUMENT_AGAIN);                                                \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_unlisted(size_t size CALLER_PARAMETER) {                                      \
-        return malloc_unlisted(kind, size, name##_malloc_straight, name##_malloc_large CALLER_ARGUMENT_AGAIN);        \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_empty(size_t count, size_t size CALLER_PARAMETER) {                           \
-        return gi_domain_calloc(domain, count, size, CALLER);                                                         \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_straight(size_t count, size_t size CALLER_PARAMETER) {                        \
-        return calloc_straight(domain, count, size CALLER_ARGUMENT_AGAIN);                                            \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_large(size_t count, size_t size CALLER_PARAMETER) {                           \
-        return calloc_large(kind, domain, count, size CALLER_ARGUMENT_AGAIN);                                         \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_unlisted(size_t count, size_t size CALLER_PARAMETER) {                        \
-        return calloc_unlisted(kind, count, size, name##_calloc_straight, name##_calloc_large CALLER_ARGUMENT_AGAIN); \
-    }                                                                                                                 \
-    static NOINLINE void name##_free_other(void *block CALLER_PARAMETER) {                                            \
-        free_other(kind, domain, block CALLER_ARGUMENT_AGAIN);                                                        \
-    }                                                                                                                 \
-    static NOINLINE void name##_free_large(void *block, uint64_t page CALLER_PARAMETER) {                             \
-        free_large(kind, domain, block, page CALLER_ARGUMENT_AGAIN);                                                  \
-    }                                                                                                                 \
-    static NOINLINE void name##_free_unlisted(void *block, uint64_t page CALLER_PARAMETER) {                          \
-        free_unlisted(kind, domain, block, page, name##_free_large CALLER_ARGUMENT_AGAIN);                            \
+#define FUNCTIONS_OF(name, kind, domain)                                                                  \
+    static NOINLINE void *name##_malloc_slow(size_t size CALLER_PARAMETER) {                              \
+        return malloc_slow(kind, domain, size CALLER_ARGUMENT_AGAIN);                                     \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_counted(size_t size CALLER_PARAMETER) {                           \
+        return malloc_counted(kind, size, name##_malloc_slow CALLER_ARGUMENT_AGAIN);                      \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_empty(size_t size CALLER_PARAMETER) {                             \
+        return malloc_empty(kind, size, name##_malloc_counted, name##_malloc_slow CALLER_ARGUMENT_AGAIN); \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_large(size_t size CALLER_PARAMETER) {                             \
+        return malloc_large(kind, domain, size CALLER_ARGUMENT_AGAIN);                                    \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_unlisted(size_t size CALLER_PARAMETER) {                          \
+        return malloc_unlisted(kind, domain, size, name##_malloc_large CALLER_ARGUMENT_AGAIN);            \
+    }                                                                                                     \
+    static NOINLINE void *name##_calloc_empty(size_t count, size_t size CALLER_PARAMETER) {               \
+        return gi_domain_calloc(domain, count, size, CALLER);                                             \
+    }                                                                                                     \
+    static NOINLINE void *name##_calloc_large(size_t count, size_t size CALLER_PARAMETER) {               \
+        return calloc_large(kind, domain, count, size CALLER_ARGUMENT_AGAIN);                             \
+    }                                                                                                     \
+    static NOINLINE void *name##_calloc_unlisted(size_t count, size_t size CALLER_PARAMETER) {            \
+        return calloc_unlisted(kind, domain, count, size, name##_calloc_large CALLER_ARGUMENT_AGAIN);     \
+    }                                                                                                     \
+    static NOINLINE void name##_free_other(void *block CALLER_PARAMETER) {                                \
+        free_other(kind, domain, block CALLER_ARGUMENT_AGAIN);                                            \
+    }                                                                                                     \
+    static NOINLINE void name##_free_large(void *block, uint64_t page CALLER_PARAMETER) {                 \
+        free_large(kind, domain, block, page CALLER_ARGUMENT_AGAIN);                                      \
+    }                                                                                                     \
+    static NOINLINE void name##_free_unlisted(void *block, uint64_t page CALLER_PARAMETER) {              \
+        free_unlisted(kind, domain, block, page, name##_free_large CALLER_ARGUMENT_AGAIN);                \
     }
 
 FUNCTIONS_OF(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)
