@@ -107,6 +107,7 @@ void PyMem_RawFree(void *block) {
  *                        counted, asked, or what it has         _large
  *   free             of the thread's heap, and there is room    fast path
  *                      of another heap, or what the domain has  _other
+ *                      there is no room in its bin              _full
  *                      not in the reservation                   _unlisted   hardened, straight, counted, asked, or else
  *   realloc          gi_object_realloc_fast(), or what the domain has
  *
@@ -115,8 +116,7 @@ void PyMem_RawFree(void *block) {
 
 typedef void *malloc_function(size_t size CALLER_PARAMETER);
 typedef void *calloc_function(size_t count, size_t size CALLER_PARAMETER);
-typedef void free_function(void *block CALLER_PARAMETER);
-typedef void free_at_function(void *block, uint64_t page CALLER_PARAMETER); /* its gi_address_page() */
+typedef void free_function(void *block, uint64_t at CALLER_PARAMETER); /* an offset, or a gi_address_page() */
 
 /* --- small ------------------------------------------------------------------------------------ */
 
@@ -165,18 +165,32 @@ static INLINE void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void 
     return gi_likely(moved != NULL) ? moved : gi_domain_realloc(domain, block, size, GI_CALLER);
 }
 
-static INLINE void free_in(unsigned kind, void *block, free_function *other, free_at_function *unlisted) {
+static INLINE void free_in(unsigned kind, void *block, free_function *other, free_function *unlisted) {
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
+    uint64_t offset;
     if (gi_unlikely(!gi_below_relaxed(page, &gi_limits[kind].pages))) {
         unlisted(block, page CALLER_ARGUMENT);
-    } else if (gi_unlikely(!gi_object_push(kind, base, page, block))) {
-        other(block CALLER_ARGUMENT);
+    } else if (gi_unlikely(!gi_object_push(kind, base, page, block, &offset))) {
+        other(block, offset CALLER_ARGUMENT);
     }
 }
 
-static INLINE void free_other(unsigned kind, PyMemAllocatorDomain domain, void *block CALLER_PARAMETER) {
-    if (!gi_object_free_other(kind, &gi_limits[kind], block)) {
+static INLINE void free_other(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t offset,
+                              free_function *full CALLER_PARAMETER) {
+    if (offset >= GI_WORD_CLASS_SPAN && gi_object_free_other(kind, block, &offset)) {
+        return;
+    }
+    if (offset < GI_WORD_CLASS_SPAN) {
+        full(block, offset CALLER_ARGUMENT_AGAIN);
+    } else {
+        gi_domain_free(domain, block, CALLER);
+    }
+}
+
+static INLINE void free_full(unsigned kind, PyMemAllocatorDomain domain, void *block,
+                             uint64_t offset CALLER_PARAMETER) {
+    if (gi_unlikely(!gi_object_free_full(kind, block, offset))) {
         gi_domain_free(domain, block, CALLER);
     }
 }
@@ -260,7 +274,7 @@ static INLINE void *calloc_unlisted(unsigned kind, PyMemAllocatorDomain domain, 
 }
 
 static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t page,
-                                 free_at_function *large CALLER_PARAMETER) {
+                                 free_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
     if (gi_unlikely(gi_below_relaxed(0, &limits->hardened)) && gi_likely(gi_hardened_is_ours(block))) {
         free_hardened(kind, block);
@@ -298,9 +312,12 @@ static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, voi
     static NOINLINE void *name##_calloc_unlisted(size_t count, size_t size CALLER_PARAMETER) {            \
         return calloc_unlisted(kind, domain, count, size, name##_calloc_large CALLER_ARGUMENT_AGAIN);     \
     }                                                                                                     \
-    static NOINLINE void name##_free_other(void *block CALLER_PARAMETER) {                                \
-        free_other(kind, domain, block CALLER_ARGUMENT_AGAIN);                                            \
-    }                                                                                                     \
+    static NOINLINE void name##_free_full(void *block, uint64_t offset CALLER_PARAMETER) {                            \
+        free_full(kind, domain, block, offset CALLER_ARGUMENT_AGAIN);                                                 \
+    }                                                                                                                 \
+    static NOINLINE void name##_free_other(void *block, uint64_t offset CALLER_PARAMETER) {                           \
+        free_other(kind, domain, block, offset, name##_free_full CALLER_ARGUMENT_AGAIN);                              \
+    }                                                                                                                 \
     static NOINLINE void name##_free_large(void *block, uint64_t page CALLER_PARAMETER) {                 \
         free_large(kind, domain, block, page CALLER_ARGUMENT_AGAIN);                                      \
     }                                                                                                     \
