@@ -312,12 +312,12 @@ static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, voi
     static NOINLINE void *name##_calloc_unlisted(size_t count, size_t size CALLER_PARAMETER) {            \
         return calloc_unlisted(kind, domain, count, size, name##_calloc_large CALLER_ARGUMENT_AGAIN);     \
     }                                                                                                     \
-    static NOINLINE void name##_free_full(void *block, uint64_t offset CALLER_PARAMETER) {                            \
-        free_full(kind, domain, block, offset CALLER_ARGUMENT_AGAIN);                                                 \
-    }                                                                                                                 \
-    static NOINLINE void name##_free_other(void *block, uint64_t offset CALLER_PARAMETER) {                           \
-        free_other(kind, domain, block, offset, name##_free_full CALLER_ARGUMENT_AGAIN);                              \
-    }                                                                                                                 \
+    static NOINLINE void name##_free_full(void *block, uint64_t offset CALLER_PARAMETER) {                \
+        free_full(kind, domain, block, offset CALLER_ARGUMENT_AGAIN);                                     \
+    }                                                                                                     \
+    static NOINLINE void name##_free_other(void *block, uint64_t offset CALLER_PARAMETER) {               \
+        free_other(kind, domain, block, offset, name##_free_full CALLER_ARGUMENT_AGAIN);                  \
+    }                                                                                                     \
     static NOINLINE void name##_free_large(void *block, uint64_t page CALLER_PARAMETER) {                 \
         free_large(kind, domain, block, page CALLER_ARGUMENT_AGAIN);                                      \
     }                                                                                                     \

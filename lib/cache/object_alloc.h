@@ -38,7 +38,7 @@ void *gi_object_malloc_kind(unsigned kind, size_t size);
 void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size);
 void gi_object_free_kind(unsigned kind, void *block);
 
-/* A block of the mem or the object domain for a bin that is full, at that offset of a page word; false if it is none. */
+/* A block of the mem or the object domain, for a full bin at that offset of a page word; false if it is none. */
 bool gi_object_free_full(unsigned kind, void *block, uint64_t offset);
 
 /* The same for any kind in hardened mode. */
@@ -187,8 +187,8 @@ static inline bool gi_object_push_at(gi_thread_cache *cache, unsigned kind, uint
     return true;
 }
 
-/* Whether the block, which is in that page of the reservation, has been freed; else *offset is that of its bin, which is
-   full, or it is for gi_object_free_other(). */
+/* Whether the block, which is in that page of the reservation, has been freed; else *offset is that of its bin, which
+   is full, or it is for gi_object_free_other(). */
 static inline bool gi_object_push(unsigned kind, uintptr_t base, uint64_t page, void *block, uint64_t *offset) {
     gi_thread_cache *cache = gi_current_cache;
     *offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */

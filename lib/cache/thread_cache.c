@@ -412,7 +412,6 @@ static void set_cap(gi_bin *bin, uint32_t cap) {
     bin->cap = cap;
 }
 
-
 /* Whether the next free of the class is to be looked at. */
 static bool is_watched(const gi_thread_cache *cache, unsigned kind, unsigned size_class) {
     return (cache->watched[kind] >> size_class & 1) != 0;

@@ -790,6 +790,39 @@ static void a_thread_leaves_its_bins_to_the_next(void) {
     }
 }
 
+/* One visit to the stash brings a list of each class that the thread before had used, and of no other. */
+static void a_thread_inherits_all_classes_at_once(void) {
+    init();
+    for (int free_threaded = 0; free_threaded < 2; free_threaded++) {
+        gi_link *kept[5];
+        gi_cache_attach(A, free_threaded != 0);
+        kept[0] = alloc(A);
+        kept[1] = alloc_in(A, KIND, CLASS + 2);
+        gi_cache_detach(A, free_threaded != 0, FUNCTION);
+        gi_cache_end(A, FUNCTION);
+        gi_cache_attach(B, free_threaded != 0); /* nobody's heir */
+        kept[2] = alloc_in(B, KIND, CLASS + 1);
+        gi_cache_detach(B, free_threaded != 0, FUNCTION);
+        gi_cache_end(B, FUNCTION);
+        gi_cache_attach(A, free_threaded != 0);
+        kept[3] = alloc(A);
+        EXPECT(bin_of(A, CLASS + 2)->alloc != NULL);
+        EXPECT(bin_of(A, CLASS + 1)->alloc == NULL);
+        gi_cache_attach(B, free_threaded != 0);
+        kept[4] = alloc_in(B, KIND, CLASS + 1); /* the last one in the stash */
+        EXPECT_EQ(gi_cache_count_stash(&gi_main_group), 0);
+        expect_alive(LENGTH(kept));
+        for (size_t i = 0; i < LENGTH(kept); i++) {
+            release(A, kept[i]);
+        }
+        for (size_t c = 0; c < 2; c++) {
+            gi_cache_detach(&caches[c], free_threaded != 0, FUNCTION);
+            gi_cache_end(&caches[c], FUNCTION);
+        }
+        expect_all_back();
+    }
+}
+
 /* Type-stable kinds have nothing in the stash: their empty pools are waited for. */
 static void type_stable_kinds_leave_nothing(void) {
     gi_address_map_init(RESERVE);
@@ -1150,6 +1183,7 @@ int main(void) {
         IN_CHILD(blocks_outlive_their_thread),
         IN_CHILD(a_refused_push_goes_to_who_adopted_the_pool),
         IN_CHILD(a_thread_leaves_its_bins_to_the_next),
+        IN_CHILD(a_thread_inherits_all_classes_at_once),
         IN_CHILD(type_stable_kinds_leave_nothing),
         IN_CHILD(more_may_wait_for_an_owner_that_comes_back_for_it),
         IN_CHILD(a_late_push_to_the_next_thread_is_passed_on),
