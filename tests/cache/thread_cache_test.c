@@ -790,35 +790,30 @@ static void a_thread_leaves_its_bins_to_the_next(void) {
     }
 }
 
+/* A life that leaves blocks of two classes to the stash. */
+static void live_briefly(gi_thread_cache *cache, bool free_threaded, unsigned size_class, unsigned other_class) {
+    gi_cache_attach(cache, free_threaded);
+    gi_link *block = alloc_in(cache, KIND, size_class), *other = alloc_in(cache, KIND, other_class);
+    release(cache, block);
+    release(cache, other);
+    gi_cache_detach(cache, free_threaded, FUNCTION);
+    gi_cache_end(cache, FUNCTION);
+}
+
 /* One visit to the stash brings a list of each class that the thread before had used, and of no other. */
 static void a_thread_inherits_all_classes_at_once(void) {
     init();
     for (int free_threaded = 0; free_threaded < 2; free_threaded++) {
-        gi_link *kept[5];
+        live_briefly(A, free_threaded != 0, CLASS, CLASS + 2);
+        live_briefly(B, free_threaded != 0, CLASS + 1, CLASS + 3);
         gi_cache_attach(A, free_threaded != 0);
-        kept[0] = alloc(A);
-        kept[1] = alloc_in(A, KIND, CLASS + 2);
+        gi_link *block = alloc(A);
+        EXPECT(bin_of(A, CLASS + 2)->alloc != NULL);
+        EXPECT(bin_of(A, CLASS + 1)->alloc == NULL && bin_of(A, CLASS + 3)->alloc == NULL);
+        expect_alive(1);
+        release(A, block);
         gi_cache_detach(A, free_threaded != 0, FUNCTION);
         gi_cache_end(A, FUNCTION);
-        gi_cache_attach(B, free_threaded != 0); /* nobody's heir */
-        kept[2] = alloc_in(B, KIND, CLASS + 1);
-        gi_cache_detach(B, free_threaded != 0, FUNCTION);
-        gi_cache_end(B, FUNCTION);
-        gi_cache_attach(A, free_threaded != 0);
-        kept[3] = alloc(A);
-        EXPECT(bin_of(A, CLASS + 2)->alloc != NULL);
-        EXPECT(bin_of(A, CLASS + 1)->alloc == NULL);
-        gi_cache_attach(B, free_threaded != 0);
-        kept[4] = alloc_in(B, KIND, CLASS + 1); /* the last one in the stash */
-        EXPECT_EQ(gi_cache_count_stash(&gi_main_group), 0);
-        expect_alive(LENGTH(kept));
-        for (size_t i = 0; i < LENGTH(kept); i++) {
-            release(A, kept[i]);
-        }
-        for (size_t c = 0; c < 2; c++) {
-            gi_cache_detach(&caches[c], free_threaded != 0, FUNCTION);
-            gi_cache_end(&caches[c], FUNCTION);
-        }
         expect_all_back();
     }
 }
