@@ -92,9 +92,13 @@ static inline void gi_counter_sub(gi_counter *counter, uint64_t amount) { gi_cou
    ThreadSanitizer must see the load, so it gets the portable form. */
 #if defined(__x86_64__) && !defined(GI_TSAN)
 /* value < *limit. */
-static inline bool gi_below_relaxed(uint64_t value, const gi_atomic(uint64_t) *limit) {
+static inline __attribute__((always_inline)) bool gi_below_relaxed(uint64_t value, const gi_atomic(uint64_t) *limit) {
     bool below;
-    __asm__("cmpq %2, %1" : "=@ccb"(below) : "r"(value), "m"(*(const uint64_t *)limit));
+    if (__builtin_constant_p(value) && value == 0) { /* a limit that is only open or not: no register */
+        __asm__("cmpq $0, %1" : "=@ccne"(below) : "m"(*(const uint64_t *)limit));
+    } else {
+        __asm__("cmpq %2, %1" : "=@ccb"(below) : "r"(value), "m"(*(const uint64_t *)limit));
+    }
     return below;
 }
 static inline uint64_t gi_load_relaxed_u64(const gi_atomic(uint64_t) *object) {

@@ -103,10 +103,11 @@ void PyMem_RawFree(void *block) {
  *                        and all is not well with the list      _slow       it is looked at; or what the domain has
  *                      not below the limit of small ones        _unlisted
  *                        hardened
- *                        straight to the system's allocator     _straight
+ *                        straight to the system's allocator
  *                        counted, asked, or what it has         _large
  *   free             of the thread's heap, and there is room    fast path
  *                      of another heap, or what the domain has  _other
+ *                      there is no room in its bin              _full
  *                      not in the reservation                   _unlisted   hardened, straight, counted, asked, or else
  *   realloc          gi_object_realloc_fast(), or what the domain has
  *
@@ -115,7 +116,7 @@ void PyMem_RawFree(void *block) {
 
 typedef void *malloc_function(size_t size CALLER_PARAMETER);
 typedef void *calloc_function(size_t count, size_t size CALLER_PARAMETER);
-typedef void free_function(void *block CALLER_PARAMETER);
+typedef void free_function(void *block, uint64_t at CALLER_PARAMETER); /* an offset, or a gi_address_page() */
 
 /* --- small ------------------------------------------------------------------------------------ */
 
@@ -167,15 +168,29 @@ static INLINE void *realloc_in(unsigned kind, PyMemAllocatorDomain domain, void 
 static INLINE void free_in(unsigned kind, void *block, free_function *other, free_function *unlisted) {
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: as in gi_object_free_fast() */
     uint64_t page = gi_address_page(base, block);
+    uint64_t offset;
     if (gi_unlikely(!gi_below_relaxed(page, &gi_limits[kind].pages))) {
-        unlisted(block CALLER_ARGUMENT);
-    } else if (gi_unlikely(!gi_object_push(kind, base, page, block))) {
-        other(block CALLER_ARGUMENT);
+        unlisted(block, page CALLER_ARGUMENT);
+    } else if (gi_unlikely(!gi_object_push(kind, base, page, block, &offset))) {
+        other(block, offset CALLER_ARGUMENT);
     }
 }
 
-static INLINE void free_other(unsigned kind, PyMemAllocatorDomain domain, void *block CALLER_PARAMETER) {
-    if (!gi_object_free_other(kind, &gi_limits[kind], block)) {
+static INLINE void free_other(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t offset,
+                              free_function *full CALLER_PARAMETER) {
+    if (offset >= GI_WORD_CLASS_SPAN && gi_object_free_other(kind, block, &offset)) {
+        return;
+    }
+    if (offset < GI_WORD_CLASS_SPAN) {
+        full(block, offset CALLER_ARGUMENT_AGAIN);
+    } else {
+        gi_domain_free(domain, block, CALLER);
+    }
+}
+
+static INLINE void free_full(unsigned kind, PyMemAllocatorDomain domain, void *block,
+                             uint64_t offset CALLER_PARAMETER) {
+    if (gi_unlikely(!gi_object_free_full(kind, block, offset))) {
         gi_domain_free(domain, block, CALLER);
     }
 }
@@ -183,38 +198,29 @@ static INLINE void free_other(unsigned kind, PyMemAllocatorDomain domain, void *
 /* --- large ------------------------------------------------------------------------------------ */
 
 static INLINE void *malloc_straight(PyMemAllocatorDomain domain, size_t size CALLER_PARAMETER) {
-    void *block = gi_large_malloc(size);
-    return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);
-}
-
-/* Whether a large request has nothing to stop for: it is no sample, or a runtime's own lock is held. */
-static INLINE bool large_passes(unsigned kind, size_t size) {
-    const gi_fast_limits *limits = &gi_limits[kind];
-    return gi_large_is_asked(limits, size) ? gi_object_up.lock_held()
-                                           : gi_large_is_counted(limits, size) && gi_sample_passes(size);
+    gi_thread_cache *cache = gi_large_cache();
+    return cache != NULL ? gi_large_malloc(cache, size) : gi_domain_malloc(domain, size, CALLER);
 }
 
 static INLINE void *malloc_large(unsigned kind, PyMemAllocatorDomain domain, size_t size CALLER_PARAMETER) {
-    void *block = large_passes(kind, size) ? gi_large_malloc(size) : NULL;
-    return gi_likely(block != NULL) ? block : gi_domain_malloc(domain, size, CALLER);
+    return gi_large_passes_else(&gi_limits[kind], NULL, size) ? malloc_straight(domain, size CALLER_ARGUMENT_AGAIN)
+                                                              : gi_domain_malloc(domain, size, CALLER);
 }
 
 static INLINE void *calloc_straight(PyMemAllocatorDomain domain, size_t count, size_t size CALLER_PARAMETER) {
-    void *block = gi_large_calloc(count * size); /* has been checked */
-    return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);
+    gi_thread_cache *cache = gi_large_cache(); /* the product has been checked */
+    return cache != NULL ? gi_large_calloc(cache, count * size) : gi_domain_calloc(domain, count, size, CALLER);
 }
 
 static INLINE void *calloc_large(unsigned kind, PyMemAllocatorDomain domain, size_t count,
                                  size_t size CALLER_PARAMETER) {
-    void *block = large_passes(kind, count * size) ? gi_large_calloc(count * size) : NULL;
-    return gi_likely(block != NULL) ? block : gi_domain_calloc(domain, count, size, CALLER);
+    return gi_large_passes_else(&gi_limits[kind], NULL, count * size)
+               ? calloc_straight(domain, count, size CALLER_ARGUMENT_AGAIN)
+               : gi_domain_calloc(domain, count, size, CALLER);
 }
 
-static INLINE void free_large(unsigned kind, PyMemAllocatorDomain domain, void *block CALLER_PARAMETER) {
-    const gi_fast_limits *limits = &gi_limits[kind];
-    bool passes = gi_large_is_asked(limits, 0) ? gi_object_up.lock_held()
-                                               : gi_large_is_counted(limits, 0) && !gi_sample_may_be(block);
-    if (!passes || !gi_large_free(block)) {
+static INLINE void free_large(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t page CALLER_PARAMETER) {
+    if (!gi_large_passes_else(&gi_limits[kind], block, 0) || !gi_large_free(page, block)) {
         gi_domain_free(domain, block, CALLER);
     }
 }
@@ -243,75 +249,80 @@ static INLINE void free_hardened(unsigned kind, void *block) {
 
 /* --- not listed ------------------------------------------------------------------------------- */
 
-static INLINE void *malloc_unlisted(unsigned kind, size_t size, malloc_function *straight,
+/* Straight to the system's allocator first, as far as the compiler goes by what is likely, and without a jump: half of
+   what a large block costs here is the way there. */
+
+static INLINE void *malloc_unlisted(unsigned kind, PyMemAllocatorDomain domain, size_t size,
                                     malloc_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
-    return gi_below_relaxed(size, &limits->hardened) ? malloc_hardened(kind, size)
-           : gi_large_is_straight(limits, size)      ? straight(size CALLER_ARGUMENT_AGAIN)
-                                                     : large(size CALLER_ARGUMENT_AGAIN);
+    if (gi_unlikely(gi_below_relaxed(size, &limits->hardened))) {
+        return malloc_hardened(kind, size);
+    }
+    return gi_likely(gi_large_is_straight(limits, size)) ? malloc_straight(domain, size CALLER_ARGUMENT_AGAIN)
+                                                         : large(size CALLER_ARGUMENT_AGAIN);
 }
 
-static INLINE void *calloc_unlisted(unsigned kind, size_t count, size_t size, calloc_function *straight,
+static INLINE void *calloc_unlisted(unsigned kind, PyMemAllocatorDomain domain, size_t count, size_t size,
                                     calloc_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
-    return gi_below_relaxed(count * size, &limits->hardened) ? calloc_hardened(kind, count * size)
-           : gi_large_is_straight(limits, count * size)      ? straight(count, size CALLER_ARGUMENT_AGAIN)
-                                                             : large(count, size CALLER_ARGUMENT_AGAIN);
+    if (gi_unlikely(gi_below_relaxed(count * size, &limits->hardened))) {
+        return calloc_hardened(kind, count * size);
+    }
+    return gi_likely(gi_large_is_straight(limits, count * size))
+               ? calloc_straight(domain, count, size CALLER_ARGUMENT_AGAIN)
+               : large(count, size CALLER_ARGUMENT_AGAIN);
 }
 
-static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, void *block,
+static INLINE void free_unlisted(unsigned kind, PyMemAllocatorDomain domain, void *block, uint64_t page,
                                  free_function *large CALLER_PARAMETER) {
     const gi_fast_limits *limits = &gi_limits[kind];
-    if (gi_below_relaxed(0, &limits->hardened) && gi_likely(gi_hardened_is_ours(block))) {
+    if (gi_unlikely(gi_below_relaxed(0, &limits->hardened)) && gi_likely(gi_hardened_is_ours(block))) {
         free_hardened(kind, block);
-    } else if (!gi_large_is_straight(limits, 0)) {
-        large(block CALLER_ARGUMENT_AGAIN);
-    } else if (gi_unlikely(!gi_large_free(block))) {
+    } else if (gi_unlikely(!gi_large_is_straight(limits, 0))) {
+        large(block, page CALLER_ARGUMENT_AGAIN);
+    } else if (gi_unlikely(!gi_large_free(page, block))) {
         gi_domain_free(domain, block, CALLER);
     }
 }
 
 /* --- the functions of each domain -------------------------------------------------------------- */
 
-#define FUNCTIONS_OF(name, kind, domain)                                                                              \
-    static NOINLINE void *name##_malloc_slow(size_t size CALLER_PARAMETER) {                                          \
-        return malloc_slow(kind, domain, size CALLER_ARGUMENT_AGAIN);                                                 \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_counted(size_t size CALLER_PARAMETER) {                                       \
-        return malloc_counted(kind, size, name##_malloc_slow CALLER_ARGUMENT_AGAIN);                                  \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_empty(size_t size CALLER_PARAMETER) {                                         \
-        return malloc_empty(kind, size, name##_malloc_counted, name##_malloc_slow CALLER_ARGUMENT_AGAIN);             \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_straight(size_t size CALLER_PARAMETER) {                                      \
-        return malloc_straight(domain, size CALLER_ARGUMENT_AGAIN);                                                   \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_large(size_t size CALLER_PARAMETER) {                                         \
-        return malloc_large(kind, domain, size CALLER_ARGUMENT_AGAIN);                                                \
-    }                                                                                                                 \
-    static NOINLINE void *name##_malloc_unlisted(size_t size CALLER_PARAMETER) {                                      \
-        return malloc_unlisted(kind, size, name##_malloc_straight, name##_malloc_large CALLER_ARGUMENT_AGAIN);        \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_empty(size_t count, size_t size CALLER_PARAMETER) {                           \
-        return gi_domain_calloc(domain, count, size, CALLER);                                                         \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_straight(size_t count, size_t size CALLER_PARAMETER) {                        \
-        return calloc_straight(domain, count, size CALLER_ARGUMENT_AGAIN);                                            \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_large(size_t count, size_t size CALLER_PARAMETER) {                           \
-        return calloc_large(kind, domain, count, size CALLER_ARGUMENT_AGAIN);                                         \
-    }                                                                                                                 \
-    static NOINLINE void *name##_calloc_unlisted(size_t count, size_t size CALLER_PARAMETER) {                        \
-        return calloc_unlisted(kind, count, size, name##_calloc_straight, name##_calloc_large CALLER_ARGUMENT_AGAIN); \
-    }                                                                                                                 \
-    static NOINLINE void name##_free_other(void *block CALLER_PARAMETER) {                                            \
-        free_other(kind, domain, block CALLER_ARGUMENT_AGAIN);                                                        \
-    }                                                                                                                 \
-    static NOINLINE void name##_free_large(void *block CALLER_PARAMETER) {                                            \
-        free_large(kind, domain, block CALLER_ARGUMENT_AGAIN);                                                        \
-    }                                                                                                                 \
-    static NOINLINE void name##_free_unlisted(void *block CALLER_PARAMETER) {                                         \
-        free_unlisted(kind, domain, block, name##_free_large CALLER_ARGUMENT_AGAIN);                                  \
+#define FUNCTIONS_OF(name, kind, domain)                                                                  \
+    static NOINLINE void *name##_malloc_slow(size_t size CALLER_PARAMETER) {                              \
+        return malloc_slow(kind, domain, size CALLER_ARGUMENT_AGAIN);                                     \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_counted(size_t size CALLER_PARAMETER) {                           \
+        return malloc_counted(kind, size, name##_malloc_slow CALLER_ARGUMENT_AGAIN);                      \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_empty(size_t size CALLER_PARAMETER) {                             \
+        return malloc_empty(kind, size, name##_malloc_counted, name##_malloc_slow CALLER_ARGUMENT_AGAIN); \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_large(size_t size CALLER_PARAMETER) {                             \
+        return malloc_large(kind, domain, size CALLER_ARGUMENT_AGAIN);                                    \
+    }                                                                                                     \
+    static NOINLINE void *name##_malloc_unlisted(size_t size CALLER_PARAMETER) {                          \
+        return malloc_unlisted(kind, domain, size, name##_malloc_large CALLER_ARGUMENT_AGAIN);            \
+    }                                                                                                     \
+    static NOINLINE void *name##_calloc_empty(size_t count, size_t size CALLER_PARAMETER) {               \
+        return gi_domain_calloc(domain, count, size, CALLER);                                             \
+    }                                                                                                     \
+    static NOINLINE void *name##_calloc_large(size_t count, size_t size CALLER_PARAMETER) {               \
+        return calloc_large(kind, domain, count, size CALLER_ARGUMENT_AGAIN);                             \
+    }                                                                                                     \
+    static NOINLINE void *name##_calloc_unlisted(size_t count, size_t size CALLER_PARAMETER) {            \
+        return calloc_unlisted(kind, domain, count, size, name##_calloc_large CALLER_ARGUMENT_AGAIN);     \
+    }                                                                                                     \
+    static NOINLINE void name##_free_full(void *block, uint64_t offset CALLER_PARAMETER) {                \
+        free_full(kind, domain, block, offset CALLER_ARGUMENT_AGAIN);                                     \
+    }                                                                                                     \
+    static NOINLINE void name##_free_other(void *block, uint64_t offset CALLER_PARAMETER) {               \
+        free_other(kind, domain, block, offset, name##_free_full CALLER_ARGUMENT_AGAIN);                  \
+    }                                                                                                     \
+    static NOINLINE void name##_free_large(void *block, uint64_t page CALLER_PARAMETER) {                 \
+        free_large(kind, domain, block, page CALLER_ARGUMENT_AGAIN);                                      \
+    }                                                                                                     \
+    static NOINLINE void name##_free_unlisted(void *block, uint64_t page CALLER_PARAMETER) {              \
+        free_unlisted(kind, domain, block, page, name##_free_large CALLER_ARGUMENT_AGAIN);                \
     }
 
 FUNCTIONS_OF(mem, GI_KIND_MEM, PYMEM_DOMAIN_MEM)

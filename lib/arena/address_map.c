@@ -26,9 +26,9 @@ typedef gi_atomic(gi_window *) window_slot; /* atomic, order(window) */
 
 _Static_assert(sizeof(gi_page_word) == GI_PAGE_WORD_SIZE, "the reservation has room for the words");
 
-/* Read by every free: a line that nothing is written to (tests/counts). */
+/* Read by every free: lines that nothing is written to (tests/counts). */
 gi_atomic(uint64_t) gi_address_base __attribute__((aligned(GI_CACHE_LINE)));
-gi_atomic(uint32_t) gi_address_outside;
+gi_atomic(uint64_t) gi_address_end __attribute__((aligned(GI_CACHE_LINE)));
 
 const gi_layout gi_the_layout __attribute__((used, retain)) = {
     .pool_shift = GI_POOL_SHIFT,
@@ -95,7 +95,7 @@ bool gi_address_map_cover(const void *memory, size_t size) {
     }
     bool covered = true;
     gi_mutex_lock(&map_mutex);
-    gi_store_relaxed(&gi_address_outside, 1);       /* relaxed: see its declaration */
+    gi_store_relaxed(&gi_address_end, UINT64_MAX);  /* relaxed: see its declaration */
     window_slot *slots = gi_load_relaxed(&windows); /* relaxed: only holders of map_mutex write it */
     if (slots == NULL) {
         slots = gi_os_map(WINDOWS * sizeof(window_slot));
@@ -153,6 +153,7 @@ void gi_address_map_init(size_t size) {
     gi_os_reserve(size);
     const gi_reservation *reservation = gi_os_reservation();
     gi_store_relaxed(&gi_address_base, (uintptr_t)reservation->base); /* relaxed: see its declaration */
+    gi_store_relaxed(&gi_address_end, reservation->pages);            /* relaxed: see its declaration */
 }
 
 void gi_address_map_before_fork(void) { gi_mutex_lock(&map_mutex); }

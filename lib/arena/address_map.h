@@ -79,9 +79,10 @@ static inline uint64_t gi_address_page(uintptr_t base, const void *address) {
 }
 static inline gi_page_word *gi_address_words(uintptr_t base) { return (gi_page_word *)base; }
 
-/* Whether an arena has ever been outside the reservation.  relaxed: whoever has a block of one got it from somebody who
-   saw it. */
-extern gi_atomic(uint32_t) gi_address_outside GI_INTERNAL;
+/* No arena has ever been at a gi_address_page() from here on: the number of pages of the reservation; UINT64_MAX once
+   an arena has been outside it.  relaxed: as the base; whoever has a block of such an arena got it from somebody who
+   saw that. */
+extern gi_atomic(uint64_t) gi_address_end GI_INTERNAL;
 
 /* What the next two say of an address that is not in the reservation. */
 gi_page_word *gi_address_word_outside(const void *address);

@@ -209,12 +209,17 @@ void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, si
         return NULL;
     }
     gi_bin *bin = gi_bin_for_size(gi_current_cache, kind, size);
+    bool counted = !gi_below_relaxed(size, &limits->swaps);
+    unsigned size_class = size == 0 ? 0 : gi_size_class(size);
+    const char *function = gi_calls[kind].malloc;
+    if (bin->alloc == NULL && bin->free == NULL && !counted && size != 0 && gi_cache_is_attached(gi_current_cache)) {
+        gi_thread_cache *cache = gi_object_require_attached(kind, function, size, NULL);
+        return gi_likely(gi_cache_refill(cache, kind, size_class, function)) ? pop(bin) : NULL;
+    }
     if (bin->alloc != NULL || bin->free == NULL || bin->due != 0) {
         return NULL;
     }
-    unsigned size_class = gi_size_class(size);
-    gi_free_list_look_slow(kind, size_class, bin->free, gi_calls[kind].malloc);
-    bool counted = !gi_below_relaxed(size, &limits->swaps);
+    gi_free_list_look_slow(kind, size_class, bin->free, function);
     if (counted && (gi_cache_is_inlined(gi_current_cache, kind, size_class) || /* nobody has counted it */
                     !gi_sample_passes((bin->cap - (uint32_t)bin->room) * gi_class_size(size_class)))) {
         return NULL;
@@ -340,6 +345,17 @@ void gi_object_free_slow(unsigned kind, void *block) {
     free_small(cache, kind, block, word, function);
 }
 
+bool gi_object_free_full(unsigned kind, void *block, uint64_t offset) {
+    const char *function = gi_calls[kind].free;
+    unsigned size_class = (unsigned)offset >> GI_WORD_CLASS_SHIFT;
+    if (gi_unlikely(!gi_pool_is_start(gi_pool_inverses[size_class], (uintptr_t)block))) {
+        return false; /* the slow path says so */
+    }
+    gi_thread_cache *cache = gi_object_require_attached(kind, function, NO_SIZE, block);
+    gi_cache_keep(cache, kind, size_class, block, function);
+    return true;
+}
+
 void gi_object_die_size(unsigned kind, const void *block, size_t usable, size_t size, const char *function) {
     gi_fatal(function,
              "size mismatch" GI_FACT("domain  ", "%s") GI_FACT("block   ", "%p, of %zu bytes")
@@ -425,7 +441,9 @@ bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *blo
         return false;
     }
     if (word != (cache->tag[kind] | size_class << GI_WORD_CLASS_SHIFT)) {
-        return gi_object_free_other(kind, limits, block);
+        uint64_t offset = word ^ cache->tag[kind];
+        return gi_object_free_other(kind, block, &offset) ||
+               (offset < GI_WORD_CLASS_SPAN && gi_object_free_full(kind, block, offset));
     }
     return gi_likely(cache->bins[kind][1 + size_class].free == cache->counted[kind][size_class])
                ? free_and_know(cache, kind, size_class, block, page)
@@ -526,8 +544,8 @@ void gi_object_free_kind(unsigned kind, void *block) {
 
 /* A large block, or NULL for the slow path. */
 static __attribute__((noinline)) void *large_fast(const gi_fast_limits *limits, size_t size) {
-    bool may = gi_large_is_straight(limits, size) || (gi_large_is_asked(limits, size) && gi_object_up.lock_held());
-    return may ? gi_large_malloc(size) : NULL;
+    gi_thread_cache *cache = gi_large_cache();
+    return cache != NULL && gi_large_passes(limits, NULL, size) ? gi_large_malloc(cache, size) : NULL;
 }
 
 /* A small block, whose class is at that offset of a page word, is freed, with as many of its bytes copied to `moved` as
@@ -613,26 +631,15 @@ static void *realloc_hardened(unsigned kind, void *block, size_t size) {
     return moved;
 }
 
-/* Whether a large block may be resized by the system's allocator at once. */
-static bool may_resize(const gi_fast_limits *limits, const void *block, size_t size) {
-    if (gi_likely(gi_large_is_straight(limits, size))) {
-        return true;
-    }
-    if (gi_large_is_asked(limits, size)) {
-        return gi_object_up.lock_held();
-    }
-    return gi_large_is_counted(limits, size) && !gi_sample_may_be(block) && gi_sample_passes(size != 0 ? size : 1);
-}
-
 /* A block that is in no page that the limits allow. */
 static __attribute__((noinline)) void *realloc_unlisted(unsigned kind, const gi_fast_limits *limits, void *block,
-                                                        size_t size) {
+                                                        size_t size, uint64_t page) {
     if (block == NULL) {
         return size > GI_SMALL_MAX ? large_fast(limits, size) : gi_object_malloc_fast(kind, limits, size);
     }
-    if (gi_large_is(block)) {
-        bool may = gi_cache_is_attached(gi_current_cache) && may_resize(limits, block, size);
-        return may ? gi_raw_realloc(NULL, block, size) : NULL;
+    if (gi_large_is(page, block)) {
+        size_t bytes = size != 0 ? size : 1;
+        return gi_large_cache() != NULL && gi_large_passes(limits, block, bytes) ? realloc(block, bytes) : NULL;
     }
     return gi_below_relaxed(size, &limits->hardened) ? realloc_hardened(kind, block, size) : NULL;
 }
@@ -641,7 +648,7 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
     uint64_t page = gi_address_page(gi_load_relaxed_u64(&gi_address_base), block); /* relaxed: as above */
     /* As of gi_object_free_fast(): so is the rule who may call.  The empty sentinel has no blocks. */
     return gi_likely(gi_below_relaxed(page, &limits->pages)) ? resize_small(kind, limits, block, size, page)
-                                                             : realloc_unlisted(kind, limits, block, size);
+                                                             : realloc_unlisted(kind, limits, block, size, page);
 }
 
 /* A block of the raw domain; it is a small one if it is a sample of class size `block_size`. */

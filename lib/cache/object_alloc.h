@@ -20,6 +20,7 @@
 #include "lib/cache/fast_limits.h"
 #include "lib/cache/free_list.h"
 #include "lib/cache/hardened_block.h"
+#include "lib/cache/object_up.h"
 #include "lib/cache/sample.h"
 #include "lib/cache/thread_cache.h"
 
@@ -36,6 +37,9 @@ void *gi_object_realloc_fast(unsigned kind, const gi_fast_limits *limits, void *
 void *gi_object_malloc_kind(unsigned kind, size_t size);
 void *gi_object_calloc_kind(unsigned kind, size_t count, size_t size);
 void gi_object_free_kind(unsigned kind, void *block);
+
+/* A block of the mem or the object domain, for a full bin at that offset of a page word; false if it is none. */
+bool gi_object_free_full(unsigned kind, void *block, uint64_t offset);
 
 /* The same for any kind in hardened mode. */
 void *gi_object_malloc_hardened(unsigned kind, size_t size);
@@ -78,21 +82,6 @@ bool gi_object_free_known(unsigned kind, const gi_fast_limits *limits, void *blo
 /* Dies unless this thread is attached (and, with a runtime's own lock, holds it); a thread of such a runtime that holds
    its lock is attached by it.  `size` SIZE_MAX: the call is about `block`. */
 gi_thread_cache *gi_object_require_attached(unsigned kind, const char *function, size_t size, const void *block);
-
-/* Set by the api layer: makes the library ready; attaches a thread under a runtime's own lock, or NULL if it must not
-   be attached; whether a runtime's own lock is held (true where there is none). */
-typedef struct gi_object_upcalls {
-    void (*ready)(void);
-    gi_thread_cache *(*attach_itself)(void);
-    bool (*lock_held)(void);
-    size_t (*raw_usable_size)(const void *block); /* 0: not known, another allocator made it */
-    size_t (*sampled_size)(const void *block);    /* the class size of a small block that is a sample; 0: it is none */
-    void *(*raw_malloc)(size_t size); /* the public functions of the raw domain, so that its hooks see large requests */
-    void *(*raw_calloc)(size_t count, size_t size);
-    void *(*raw_realloc)(void *block, size_t size);
-    void (*raw_free)(void *block);
-} gi_object_upcalls;
-extern const gi_object_upcalls gi_object_up GI_INTERNAL; /* defined in lib/api/runtime.c */
 
 /* --- fast path -------------------------------------------------------------------------------- */
 
@@ -184,13 +173,8 @@ static inline bool gi_object_retire_fast(unsigned kind, const gi_fast_limits *li
     return true;
 }
 
-/* Whether the block, which is in that page of the reservation, has been freed; else it is for the slow path. */
-static inline bool gi_object_push(unsigned kind, uintptr_t base, uint64_t page, void *block) {
-    gi_thread_cache *cache = gi_current_cache;
-    uint32_t offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
-    if (gi_unlikely(offset >= GI_WORD_CLASS_SPAN)) {
-        return false;
-    }
+/* Pushes a block on the `free` of its bin, at that offset of a page word; false if that is full. */
+static inline bool gi_object_push_at(gi_thread_cache *cache, unsigned kind, uint64_t offset, void *block) {
     gi_bin *bin = (gi_bin *)(void *)((char *)&cache->bins[kind][1] + offset);
     __asm__("" : "+r"(bin)); /* as in gi_bin_for_size() */
     if (gi_unlikely(--bin->room < 0)) {
@@ -203,11 +187,20 @@ static inline bool gi_object_push(unsigned kind, uintptr_t base, uint64_t page, 
     return true;
 }
 
+/* Whether the block, which is in that page of the reservation, has been freed; else *offset is that of its bin, which
+   is full, or it is for gi_object_free_other(). */
+static inline bool gi_object_push(unsigned kind, uintptr_t base, uint64_t page, void *block, uint64_t *offset) {
+    gi_thread_cache *cache = gi_current_cache;
+    *offset = gi_load_relaxed(&gi_address_words(base)[page]) ^ cache->tag[kind]; /* relaxed: address_map.h */
+    return gi_likely(*offset < GI_WORD_CLASS_SPAN) && gi_object_push_at(cache, kind, *offset, block);
+}
+
 /* Whether the block has been freed; else it is for the slow path. */
 static inline bool gi_object_free_fast(unsigned kind, const gi_fast_limits *limits, void *block) {
     uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
     uint64_t page = gi_address_page(base, block);
-    return gi_likely(gi_below_relaxed(page, &limits->pages)) && gi_object_push(kind, base, page, block);
+    uint64_t offset;
+    return gi_likely(gi_below_relaxed(page, &limits->pages)) && gi_object_push(kind, base, page, block, &offset);
 }
 
 /* The same for a block that was requested with `size` bytes, if these are of its class and it is the start of a block;
@@ -224,32 +217,23 @@ static inline bool gi_object_free_sized_fast(unsigned kind, const gi_fast_limits
            gi_object_free_fast(kind, limits, block);
 }
 
-/* The same for a block of another heap in GIL-free mode: one of the shared heap's for a bin with room, or another one
-   for a remote slot that has its like already. */
-static inline bool gi_object_free_other(unsigned kind, const gi_fast_limits *limits, void *block) {
-    uintptr_t base = gi_load_relaxed_u64(&gi_address_base); /* relaxed: constant while the limit below is not 0 */
-    uint64_t page = gi_address_page(base, block);
+/* The same for a block of another heap in GIL-free mode, whose page word is so far from the cache's tag: one of the
+   shared heap's, for a bin with room, or another one for a remote slot that has its like already.  If not, *offset is
+   that of the bin, if it is full. */
+static inline bool gi_object_free_other(unsigned kind, void *block, uint64_t *offset) {
     gi_thread_cache *cache = gi_current_cache;
-    if (!gi_below_relaxed(page, &limits->pages) || cache->heap != &cache->own) { /* the empty sentinel's is NULL */
-        return false;
+    uint64_t from_tag = *offset, from_shared = from_tag ^ cache->to_shared;
+    if (gi_likely(from_shared < GI_WORD_CLASS_SPAN)) {
+        *offset = from_shared;
+        return gi_object_push_at(cache, kind, from_shared, block);
     }
-    /* relaxed: address_map.h; a word that a slot has was acquired when it came there */
-    uint32_t word = gi_load_relaxed(&gi_address_words(base)[page]);
-    gi_link *link = block;
-    if ((word ^ gi_word_make(cache->own.group->shared.number, kind, 0)) < GI_WORD_CLASS_SPAN) {
-        gi_bin *bin = &cache->bins[kind][1 + gi_word_class(word)];
-        if (bin->room <= 0) {
-            return false;
-        }
-        bin->room--;
-        link->next = bin->free;
-        bin->free = link;
-        return true;
-    }
+    /* A word that a slot has was acquired when it came there.  The empty sentinel's have none. */
+    uint32_t word = (uint32_t)from_tag ^ cache->tag[kind];
     gi_remote_slot *slot = gi_cache_remote_slot(cache, word);
     if (slot->word != word || slot->count == 0 || slot->count + 1 >= GI_REMOTE_BATCH || gi_word_kind(word) != kind) {
         return false;
     }
+    gi_link *link = block;
     link->next = slot->first;
     slot->first = link;
     slot->count++;

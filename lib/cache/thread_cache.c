@@ -9,6 +9,7 @@
 
 #include <gilloc/inline.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "concurrency/check.h"
 #include "lib/arena/kind.h"
@@ -412,10 +413,51 @@ static void set_cap(gi_bin *bin, uint32_t cap) {
     bin->cap = cap;
 }
 
-static gi_link *take_from_stash(gi_thread_cache *cache, unsigned kind, unsigned size_class, uint32_t *length) {
+/* Whether the next free of the class is to be looked at. */
+static bool is_watched(const gi_thread_cache *cache, unsigned kind, unsigned size_class) {
+    return (cache->watched[kind] >> size_class & 1) != 0;
+}
+
+/* The first use of a bin: from here on it may hold blocks; freed ones after the first free of a watched class. */
+static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned size_class) {
+    cache->used[kind] |= 1u << size_class;
+    bin->cap = is_watched(cache, kind, size_class) ? 0 : cap_for(size_class, CAP_BYTES_MIN);
+    bin->room = (int32_t)bin->cap;
+}
+
+/* (the shared heap's mutex) The first visit of a thread that took over the cache of one that ended: for each class that
+   that one used a list, by this one visit. */
+static void inherit(gi_thread_cache *cache, gi_stash *stash, const char *function) {
+    for (unsigned kind = 0; kind < GI_KINDS; kind++) {
+        for (uint32_t left = cache->heir_of[kind] & ~cache->used[kind]; left != 0; left &= left - 1) {
+            unsigned size_class = (unsigned)__builtin_ctz(left);
+            if (gi_stash_any(stash, kind, size_class)) {
+                gi_bin *bin = bin_of(cache, kind, size_class);
+                use_bin(cache, bin, kind, size_class);
+                bin->alloc = gi_stash_take(stash, kind, size_class, &bin->length);
+                gi_free_list_look(kind, size_class, bin->alloc, function);
+            }
+        }
+        cache->heir_of[kind] = 0;
+    }
+}
+
+/* (the shared heap's mutex) */
+static gi_link *take_stashed(gi_thread_cache *cache, unsigned kind, unsigned size_class, uint32_t *length,
+                             const char *function) {
+    gi_stash *stash = cache->own.group->stash;
+    gi_link *blocks = gi_stash_take(stash, kind, size_class, length);
+    if (blocks != NULL && gi_unlikely((cache->heir_of[kind] >> size_class & 1) != 0) && !gi_sample_counts_lists()) {
+        inherit(cache, stash, function);
+    }
+    return blocks;
+}
+
+static gi_link *take_from_stash(gi_thread_cache *cache, unsigned kind, unsigned size_class, uint32_t *length,
+                                const char *function) {
     gi_heap *shared = gi_cache_shared(cache);
     gi_mutex_lock(&shared->mutex);
-    gi_link *blocks = gi_stash_take(shared->group->stash, kind, size_class, length);
+    gi_link *blocks = take_stashed(cache, kind, size_class, length, function);
     gi_mutex_unlock(&shared->mutex);
     return blocks;
 }
@@ -435,7 +477,7 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
         if (pool != NULL) {
             gi_heap_add_pool(heap, pool);
         } else if (shared) {
-            blocks = gi_stash_take(heap->group->stash, kind, size_class, length);
+            blocks = take_stashed(cache, kind, size_class, length, function);
             stashed = blocks != NULL;
         }
         if (blocks == NULL) {
@@ -444,7 +486,7 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
         if (shared) {
             gi_mutex_unlock(&heap->mutex);
         } else if (blocks == NULL && gi_stash_waits(heap->group->stash, kind, size_class)) {
-            blocks = take_from_stash(cache, kind, size_class, length);
+            blocks = take_from_stash(cache, kind, size_class, length, function);
             stashed = blocks != NULL;
         }
         if (stashed) {
@@ -460,18 +502,6 @@ static gi_link *take_from_pools(gi_thread_cache *cache, unsigned kind, unsigned 
             }
         }
     }
-}
-
-/* Whether the next free of the class is to be looked at. */
-static bool is_watched(const gi_thread_cache *cache, unsigned kind, unsigned size_class) {
-    return (cache->watched[kind] >> size_class & 1) != 0;
-}
-
-/* The first use of a bin: from here on it may hold blocks; freed ones after the first free of a watched class. */
-static void use_bin(gi_thread_cache *cache, gi_bin *bin, unsigned kind, unsigned size_class) {
-    cache->used[kind] |= 1u << size_class;
-    bin->cap = is_watched(cache, kind, size_class) ? 0 : cap_for(size_class, CAP_BYTES_MIN);
-    bin->room = (int32_t)bin->cap;
 }
 
 /* What has been freed is handed out again. */
@@ -1029,16 +1059,17 @@ void gi_cache_refill_from(gi_thread_cache *cache, gi_heap *heap) {
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         cache->tag[kind] = gi_word_make(heap->number, kind, 0);
     }
+    cache->to_shared = cache->tag[0] ^ gi_word_make(gi_cache_shared(cache)->number, 0, 0);
 }
 
 /* Ends a cache that is the caller's. */
 static void end(gi_thread_cache *cache, const char *function) {
+    memcpy(cache->heir_of, cache->used, sizeof(cache->heir_of));
     stash_bins(cache, function);
     gi_cache_flush(cache, function);
     if (cache->heap == &cache->own) {
         share(cache, function);
     }
-    cache->heap = NULL;
     for (unsigned kind = 0; kind < GI_KINDS; kind++) {
         cache->watched[kind] = 0; /* the next thread's first frees are not looked at */
     }

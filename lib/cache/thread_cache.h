@@ -58,12 +58,13 @@ typedef struct gi_remote_slot {
 struct gi_quarantine;
 
 typedef struct gi_thread_cache {
-    uint32_t tag[GI_KINDS];               /* constant while attached: the page word of class 0 of my heap */
-    uint32_t used[GI_KINDS];              /* classes whose bin may hold something or has grown; the others have cap 0 */
-    uint32_t remote_pending;              /* remote slots that are not empty */
-    gi_pool *emptied;                     /* pools with nothing taken, to be released */
-    bool claiming;                        /* holds a claim on another cache's heap */
-    uint32_t safepoints;                  /* passed since the last flush of remote slots, while some are not empty */
+    uint32_t tag[GI_KINDS];  /* constant while attached: the page word of class 0 of my heap */
+    uint32_t used[GI_KINDS]; /* classes whose bin may hold something or has grown; the others have cap 0 */
+    uint32_t remote_pending; /* remote slots that are not empty */
+    uint32_t to_shared;      /* constant while attached: between `tag` and the shared heap's; 0: the same */
+    gi_pool *emptied;        /* pools with nothing taken, to be released */
+    bool claiming;           /* holds a claim on another cache's heap */
+    uint32_t safepoints;     /* passed since the last flush of remote slots, while some are not empty */
     uint32_t inlined[GI_KIND_OBJECT + 1]; /* classes in whose `free` may be blocks that inlined code has freed */
     gi_heap *heap;                 /* where it refills from: the group's shared heap or &own; NULL: neither yet */
     gi_counter large, large_freed; /* large blocks allocated and freed here, ever */
@@ -74,6 +75,7 @@ typedef struct gi_thread_cache {
     gi_retired retired; /* retire.h */
     gi_remote_slot remote[GI_REMOTE_SLOTS];
     uint32_t watched[GI_KINDS]; /* classes whose next free is looked at: the bin says that it is full */
+    uint32_t heir_of[GI_KINDS]; /* classes that the thread before this one used, until there is a visit to the stash */
     const gi_link *counted[GI_KIND_OBJECT + 1][GI_CLASSES]; /* what was on top of `free` as that was last counted */
 } gi_thread_cache;
 

@@ -811,6 +811,34 @@ static void a_thread_leaves_its_bins_to_the_next(void) {
     }
 }
 
+/* A life that leaves blocks of two classes to the stash. */
+static void live_briefly(gi_thread_cache *cache, bool free_threaded, unsigned size_class, unsigned other_class) {
+    gi_cache_attach(cache, free_threaded);
+    gi_link *block = alloc_in(cache, KIND, size_class), *other = alloc_in(cache, KIND, other_class);
+    release(cache, block);
+    release(cache, other);
+    gi_cache_detach(cache, free_threaded, FUNCTION);
+    gi_cache_end(cache, FUNCTION);
+}
+
+/* One visit to the stash brings a list of each class that the thread before had used, and of no other. */
+static void a_thread_inherits_all_classes_at_once(void) {
+    init();
+    for (int free_threaded = 0; free_threaded < 2; free_threaded++) {
+        live_briefly(A, free_threaded != 0, CLASS, CLASS + 2);
+        live_briefly(B, free_threaded != 0, CLASS + 1, CLASS + 3);
+        gi_cache_attach(A, free_threaded != 0);
+        gi_link *block = alloc(A);
+        EXPECT(bin_of(A, CLASS + 2)->alloc != NULL);
+        EXPECT(bin_of(A, CLASS + 1)->alloc == NULL && bin_of(A, CLASS + 3)->alloc == NULL);
+        expect_alive(1);
+        release(A, block);
+        gi_cache_detach(A, free_threaded != 0, FUNCTION);
+        gi_cache_end(A, FUNCTION);
+        expect_all_back();
+    }
+}
+
 /* Type-stable kinds have nothing in the stash: their empty pools are waited for. */
 static void type_stable_kinds_leave_nothing(void) {
     gi_address_map_init(RESERVE);
@@ -1172,6 +1200,7 @@ int main(void) {
         IN_CHILD(blocks_outlive_their_thread),
         IN_CHILD(a_refused_push_goes_to_who_adopted_the_pool),
         IN_CHILD(a_thread_leaves_its_bins_to_the_next),
+        IN_CHILD(a_thread_inherits_all_classes_at_once),
         IN_CHILD(type_stable_kinds_leave_nothing),
         IN_CHILD(more_may_wait_for_an_owner_that_comes_back_for_it),
         IN_CHILD(a_late_push_to_the_next_thread_is_passed_on),

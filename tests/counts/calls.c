@@ -65,13 +65,29 @@ COUNTED detach_attach(unsigned long times) {
     while (times-- > 0) PyEval_RestoreThread(PyEval_SaveThread());
 }
 
+/* A thread state that begins, makes a block of each of some classes, and ends; for each hundredth of `times`. */
+COUNTED life(unsigned long times) {
+    void *blocks[20];
+    PyThreadState *mine = PyEval_SaveThread();
+    for (times /= 100; times-- > 0;) {
+        PyEval_RestoreThread(PyThreadState_New(PyInterpreterState_Main()));
+        for (size_t i = 0; i < 20; i++) blocks[i] = PyObject_Malloc(24 * (i + 1));
+        PyThreadState_DeleteCurrent();
+        PyEval_RestoreThread(mine);
+        for (size_t i = 0; i < 20; i++) PyObject_Free(blocks[i]);
+        mine = PyEval_SaveThread();
+    }
+    PyEval_RestoreThread(mine);
+}
+
 #define CALL(name) \
     { #name, name }
 static const struct {
     const char *name;
     void (*call)(unsigned long times);
-} all[] = {CALL(object),  CALL(mem),   CALL(zero_bytes),  CALL(zeroed),    CALL(stays),  CALL(moves),
-           CALL(inlined), CALL(large), CALL(system_pair), CALL(safepoint), CALL(nested), CALL(detach_attach)};
+} all[] = {CALL(object), CALL(mem),           CALL(zero_bytes), CALL(zeroed),      CALL(stays),
+           CALL(moves),  CALL(inlined),       CALL(large),      CALL(system_pair), CALL(safepoint),
+           CALL(nested), CALL(detach_attach), CALL(life)};
 
 int main(int argc, char **argv) {
     unsigned long times = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
