@@ -18,6 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "stress/command_line.h"
+
 #define TRACES "stress/traces"
 #define SUFFIX ".trc.xz"
 
@@ -117,9 +119,10 @@ static int find_one(struct catalog *catalog, const char *wanted, const char *dir
                  wanted);
         return -1;
     }
-    const char *user = getenv("BUILD_WORKING_DIRECTORY");
-    if (wanted[0] == '/' || user == NULL) user = "";
-    return add(catalog, user, wanted, "") ? 0 : no_memory(error, error_size);
+    char *path = command_line_path(wanted);
+    bool added = path != NULL && add(catalog, "", path, "");
+    free(path);
+    return added ? 0 : no_memory(error, error_size);
 }
 
 int catalog_find(struct catalog *catalog, const char *const *wanted, size_t count, char *error, size_t error_size) {

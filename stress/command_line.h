@@ -7,32 +7,58 @@
 #ifndef STRESS_COMMAND_LINE_H
 #define STRESS_COMMAND_LINE_H
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { COMMAND_LINE_FIRST = 256 }; /* the least value of an option: above all characters */
+#define COMMAND_LINE_MAX 15 /* options of one program */
 
-/* Puts one option into `options`; 0, or -1 with a line (no newline) in `error`. */
-typedef int command_line_take(void *options, int option, const char *value, char *error, size_t error_size);
+/* An option, and where it goes. */
+struct command_line_option {
+    const char *name;
 
-/* Hands each option of the command line to `take`; 0, or -1 with a line (no newline) in `error`. */
-int command_line_parse(const struct option *known, command_line_take *take, void *options, int argc, char **argv,
-                       char *error, size_t error_size);
+    /* No value, where it has none of those below. */
+    bool *flag;                  /* true */
+    void (*set)(void *settings); /* called */
 
-/* Writes the line; -1. */
+    /* Any text. */
+    const char **text;
+
+    /* A decimal number. */
+    uint64_t *number;
+    uint64_t least, most;
+
+    /* Names with commas between them: bit i is name_at(i), which is NULL after the last (at most 32). */
+    uint32_t *bits;
+    const char *(*name_at)(size_t i);
+
+    /* Words with commas between them: each marks all i below `count` that it `is`, and must mark one.  Where the
+       option is not given, all are marked. */
+    bool *marks;
+    size_t count;
+    bool (*is)(size_t i, const char *word);
+
+    /* Anything else; 0, or -1 with a line (no newline) in `error`. */
+    int (*take)(void *settings, const char *value, char *error, size_t error_size);
+};
+
+/* Takes each option of the command line; `known` ends with one without a name, `settings` is for its functions.  0, or
+   -1 with a line (no newline) in `error`. */
+int command_line_parse(const struct command_line_option *known, void *settings, int argc, char **argv, char *error,
+                       size_t error_size);
+
+/* For `take`.  Writes the line; -1. */
 __attribute__((format(printf, 3, 4))) int command_line_refuse(char *error, size_t error_size, const char *format, ...);
-
-/* All of `text` as a decimal number from `least` to `most`? */
+/* The same.  All of `text` as a decimal number from `least` to `most`? */
 bool command_line_number(const char *text, uint64_t least, uint64_t most, uint64_t *value);
-/* Takes the value of `--name`; 0, or -1 with the line that says which numbers it may have. */
-int command_line_take_number(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *value,
-                             char *error, size_t error_size);
 
-/* Takes a list of names with commas between them as bits: bit i is `name_at(i)`, which is NULL after the last (at most
-   32); 0, or -1 with the line that says which it is not. */
-int command_line_take_names(const char *name, const char *text, const char *(*name_at)(size_t i), uint32_t *bits,
-                            char *error, size_t error_size);
+/* The exit status of all programs for what cannot be used. */
+#define EXIT_UNUSABLE 2
+/* Tells the user the line; that exit status. */
+int command_line_unusable(const char *program, const char *error);
+
+/* What the user means by `path`, who under `bazel run` is not where the program is; from malloc, or NULL without
+   memory. */
+char *command_line_path(const char *path);
 
 #endif /* STRESS_COMMAND_LINE_H */

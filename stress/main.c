@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "stress/catalog.h"
+#include "stress/command_line.h"
 #include "stress/measure.h"
 #include "stress/mode.h"
 #include "stress/options.h"
@@ -24,7 +25,7 @@
 #include "stress/table.h"
 #include "stress/trace.h"
 
-enum { EXIT_INTACT = 0, EXIT_BROKEN = 1, EXIT_UNUSABLE = 2 };
+enum { EXIT_INTACT = 0, EXIT_BROKEN = 1 };
 
 #define ROW "--row"
 enum { ROW_MODE = 2, ROW_THREADS, ROW_SECONDS, ROW_PASSES, ROW_REMOTE, ROW_SEED, ROW_TRACES };
@@ -60,7 +61,7 @@ static void show_progress(void *argument, json_int_t operations) {
     fprintf(stderr, "\rrow %zu of %zu: %s mode, %u threads, %s operations; %.0f s", json_array_size(job->rows) + 1,
             job->row_count, mode_name(job->mode), job->threads, table_number((unsigned long long)operations, text),
             now() - job->begin);
-    if (job->options->passes == 0) fprintf(stderr, " of %u", job->options->seconds);
+    if (job->options->passes == 0) fprintf(stderr, " of %" PRIu64, job->options->seconds);
     fputs("\033[K", stderr);
     fflush(stderr);
 }
@@ -68,7 +69,7 @@ static void show_progress(void *argument, json_int_t operations) {
 /* --- rows ------------------------------------------------------------------------------------- */
 
 /* Seconds for a row, unpacking the traces not counted. */
-static double share(const struct job *job) { return job->options->seconds / (double)job->row_count; }
+static double share(const struct job *job) { return (double)job->options->seconds / (double)job->row_count; }
 
 /* Runs this program again for the row; what it made of it is in `end`. */
 static void run_process(struct job *job, struct process_end *end) {
@@ -84,7 +85,7 @@ static void run_process(struct job *job, struct process_end *end) {
     snprintf(numbers[0], sizeof numbers[0], "%u", job->threads);
     snprintf(numbers[1], sizeof numbers[1], "%.3f", share(job));
     snprintf(numbers[2], sizeof numbers[2], "%" PRIu64, options->passes);
-    snprintf(numbers[3], sizeof numbers[3], "%u", options->remote_percent);
+    snprintf(numbers[3], sizeof numbers[3], "%" PRIu64, options->remote_percent);
     snprintf(numbers[4], sizeof numbers[4], "%" PRIu64, options->seed);
     arguments[0] = "stress";
     arguments[1] = ROW;
@@ -154,7 +155,7 @@ static void print_heading(const struct job *job) {
     const struct options *options = job->options;
     printf("traces:");
     for (size_t i = 0; i < job->catalog.count; i++) printf("%s %s", i ? "," : "", base_name(job->catalog.paths[i]));
-    printf(" (%s records); seed %" PRIu64 "; %u %% of the blocks freed by another thread\n",
+    printf(" (%s records); seed %" PRIu64 "; %" PRIu64 " %% of the blocks freed by another thread\n",
            table_number(job->records, text), options->seed, options->remote_percent);
     fflush(stdout);
 }
@@ -202,10 +203,7 @@ static int main_of_row(int argc, char **argv) {
     return row_run(&job, PROCESS_PIPE) == 0 ? EXIT_INTACT : EXIT_BROKEN;
 }
 
-static int unusable(const char *error) {
-    fprintf(stderr, "stress: %s\n", error);
-    return EXIT_UNUSABLE;
-}
+static int unusable(const char *error) { return command_line_unusable("stress", error); }
 
 int main(int argc, char **argv) {
     struct options options;

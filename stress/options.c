@@ -29,38 +29,15 @@ const char options_help[] =
     "Exit status: 0 all blocks intact and nothing leaked, 1 not so, 2 the command\n"
     "line or a trace cannot be used.\n";
 
-enum {
-    OPT_MODE = COMMAND_LINE_FIRST,
-    OPT_THREADS,
-    OPT_SECONDS,
-    OPT_PASSES,
-    OPT_TRACE,
-    OPT_REMOTE,
-    OPT_SEED,
-    OPT_JSON,
-    OPT_HELP
-};
-
-static const struct option known[] = {
-    {"mode", required_argument, NULL, OPT_MODE},
-    {"threads", required_argument, NULL, OPT_THREADS},
-    {"seconds", required_argument, NULL, OPT_SECONDS},
-    {"passes", required_argument, NULL, OPT_PASSES},
-    {"trace", required_argument, NULL, OPT_TRACE},
-    {"remote", required_argument, NULL, OPT_REMOTE},
-    {"seed", required_argument, NULL, OPT_SEED},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"help", no_argument, NULL, OPT_HELP},
-    {0},
-};
-
 /* --- values ----------------------------------------------------------------------------------- */
 
-static bool parse_mode(struct options *options, const char *text) {
-    bool both = strcmp(text, "both") == 0;
-    options->gil = both || strcmp(text, "gil") == 0;
-    options->free = both || strcmp(text, "free") == 0;
-    return options->gil || options->free;
+static int take_mode(void *argument, const char *value, char *error, size_t error_size) {
+    struct options *options = argument;
+    bool both = strcmp(value, "both") == 0;
+    options->gil = both || strcmp(value, "gil") == 0;
+    options->free = both || strcmp(value, "free") == 0;
+    if (options->gil || options->free) return 0;
+    return command_line_refuse(error, error_size, "--mode=%s: give gil, free or both", value);
 }
 
 static bool parse_threads(struct options *options, const char *text) {
@@ -76,50 +53,29 @@ static bool parse_threads(struct options *options, const char *text) {
     return good;
 }
 
-/* --- the command line ------------------------------------------------------------------------- */
-
-static int take_option(void *argument, int option, const char *value, char *error, size_t error_size) {
-    struct options *options = argument;
-    uint64_t count = 0;
-    int result;
-    switch (option) {
-        case OPT_MODE:
-            if (parse_mode(options, value)) return 0;
-            return command_line_refuse(error, error_size, "--mode=%s: give gil, free or both", value);
-        case OPT_THREADS:
-            if (parse_threads(options, value)) return 0;
-            return command_line_refuse(error, error_size,
-                                       "--threads=%s: give up to %d numbers from 1 to %d with commas between them",
-                                       value, OPTIONS_LIST_MAX, OPTIONS_THREADS_MAX);
-        case OPT_SECONDS:
-            result = command_line_take_number("seconds", value, 1, 1000000, &count, error, error_size);
-            options->seconds = (unsigned)count;
-            return result;
-        case OPT_PASSES:
-            return command_line_take_number("passes", value, 1, 1000000000, &options->passes, error, error_size);
-        case OPT_TRACE:
-            if (options->traces_count == OPTIONS_LIST_MAX) {
-                return command_line_refuse(error, error_size, "--trace=%s: give at most %d traces", value,
-                                           OPTIONS_LIST_MAX);
-            }
-            options->traces[options->traces_count++] = value;
-            return 0;
-        case OPT_REMOTE:
-            if (!command_line_number(value, 0, 100, &count)) {
-                return command_line_refuse(error, error_size, "--remote=%s: give a percentage from 0 to 100", value);
-            }
-            options->remote_percent = (unsigned)count;
-            return 0;
-        case OPT_SEED:
-            return command_line_take_number("seed", value, 0, INT64_MAX, &options->seed, error, error_size);
-        case OPT_JSON:
-            options->json = true;
-            return 0;
-        default:
-            options->help = true;
-            return 0;
-    }
+static int take_threads(void *options, const char *value, char *error, size_t error_size) {
+    if (parse_threads(options, value)) return 0;
+    return command_line_refuse(error, error_size,
+                               "--threads=%s: give up to %d numbers from 1 to %d with commas between them", value,
+                               OPTIONS_LIST_MAX, OPTIONS_THREADS_MAX);
 }
+
+static int take_trace(void *argument, const char *value, char *error, size_t error_size) {
+    struct options *options = argument;
+    if (options->traces_count == OPTIONS_LIST_MAX) {
+        return command_line_refuse(error, error_size, "--trace=%s: give at most %d traces", value, OPTIONS_LIST_MAX);
+    }
+    options->traces[options->traces_count++] = value;
+    return 0;
+}
+
+static int take_remote(void *argument, const char *value, char *error, size_t error_size) {
+    struct options *options = argument;
+    if (command_line_number(value, 0, 100, &options->remote_percent)) return 0;
+    return command_line_refuse(error, error_size, "--remote=%s: give a percentage from 0 to 100", value);
+}
+
+/* --- the command line ------------------------------------------------------------------------- */
 
 int options_parse(struct options *options, int argc, char **argv, char *error, size_t error_size) {
     *options = (struct options){
@@ -131,5 +87,17 @@ int options_parse(struct options *options, int argc, char **argv, char *error, s
         .remote_percent = 10,
         .seed = 1,
     };
-    return command_line_parse(known, take_option, options, argc, argv, error, error_size);
+    const struct command_line_option known[] = {
+        {"mode", .take = take_mode},
+        {"threads", .take = take_threads},
+        {"seconds", .number = &options->seconds, .least = 1, .most = 1000000},
+        {"passes", .number = &options->passes, .least = 1, .most = 1000000000},
+        {"trace", .take = take_trace},
+        {"remote", .take = take_remote},
+        {"seed", .number = &options->seed, .least = 0, .most = INT64_MAX},
+        {"json", .flag = &options->json},
+        {"help", .flag = &options->help},
+        {0},
+    };
+    return command_line_parse(known, options, argc, argv, error, error_size);
 }

@@ -18,11 +18,11 @@ struct options {
     bool gil, free; /* modes */
     unsigned threads[OPTIONS_LIST_MAX];
     size_t threads_count;
-    unsigned seconds; /* all rows together */
+    uint64_t seconds; /* all rows together */
     uint64_t passes;  /* each row; 0: as many as fit into the time */
     const char *traces[OPTIONS_LIST_MAX];
     size_t traces_count; /* 0: all that come with the program */
-    unsigned remote_percent;
+    uint64_t remote_percent;
     uint64_t seed; /* fits into a JSON integer */
     bool json;
 };

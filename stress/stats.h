@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-/* An object with a number for each field of gilloc_stats but `size`. */
+/* An object with a number for each of STATS_FIELDS (stats_fields.h). */
 json_t *stats_json(void);
 
 #endif /* STRESS_STATS_H */

@@ -11,17 +11,14 @@
 
 #include "stress/bench/document.h"
 #include "stress/bench/measure.h"
-#include "stress/bench/place.h"
 #include "stress/bench/plot.h"
 #include "stress/bench/report.h"
 #include "stress/bench/settings.h"
+#include "stress/command_line.h"
 
-enum { EXIT_MEASURED = 0, EXIT_INCOMPLETE = 1, EXIT_UNUSABLE = 2 };
+enum { EXIT_MEASURED = 0, EXIT_INCOMPLETE = 1 };
 
-static int unusable(const char *error) {
-    fprintf(stderr, "bench: %s\n", error);
-    return EXIT_UNUSABLE;
-}
+static int unusable(const char *error) { return command_line_unusable("bench", error); }
 
 static int measure(const struct settings *settings, json_t *document, char *error, size_t error_size) {
     struct measure *measure = measure_new(settings, document, error, error_size);
@@ -42,7 +39,7 @@ static int measure(const struct settings *settings, json_t *document, char *erro
 static json_t *read_all(const struct settings *settings, char *error, size_t error_size) {
     json_t *all = NULL;
     for (size_t i = 0; i < settings->from_count; i++) {
-        char *path = place_of_user(settings->from[i]);
+        char *path = command_line_path(settings->from[i]);
         json_t *document = document_read(path != NULL ? path : "", error, error_size);
         free(path);
         if (document == NULL) {
@@ -65,8 +62,8 @@ static void report_again(json_t *document) {
 
 /* The file and the plots that are asked for; a status. */
 static int keep(const struct settings *settings, json_t *document, char *error, size_t error_size) {
-    char *json = settings->json != NULL ? place_of_user(settings->json) : NULL;
-    char *plots = settings->plots != NULL ? place_of_user(settings->plots) : NULL;
+    char *json = settings->json != NULL ? command_line_path(settings->json) : NULL;
+    char *plots = settings->plots != NULL ? command_line_path(settings->plots) : NULL;
     int status = EXIT_MEASURED;
     if (json != NULL && document_write(document, json, error, error_size) != 0) status = unusable(error);
     if (plots != NULL && plot_all(document, plots, error, error_size) != 0) status = unusable(error);

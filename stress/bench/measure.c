@@ -9,6 +9,7 @@
 #include "stress/bench/measure.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +20,7 @@
 #include "stress/bench/document.h"
 #include "stress/bench/place.h"
 #include "stress/catalog.h"
+#include "stress/command_line.h"
 #include "stress/process.h"
 #include "stress/trace.h"
 
@@ -55,8 +57,8 @@ static void show_progress(void *argument, json_int_t operations) {
     const struct measure *measure = argument;
     (void)operations;
     if (!measure->terminal) return;
-    fprintf(stderr, "\rworkload %zu of %zu: %s, round %u of %u, %s; %.0f s\033[K", measure->done + 1, measure->wanted,
-            measure->workload, measure->round + 1, measure->settings->rounds, measure->contender,
+    fprintf(stderr, "\rworkload %zu of %zu: %s, round %u of %" PRIu64 ", %s; %.0f s\033[K", measure->done + 1,
+            measure->wanted, measure->workload, measure->round + 1, measure->settings->rounds, measure->contender,
             now() - measure->begin);
     fflush(stderr);
 }
@@ -101,12 +103,12 @@ static void set(const struct contender *contender, bool in) {
 
 static void run(struct measure *measure, const struct contender *contender, const struct workload *workload,
                 json_t *result) {
-    char percent[16], trace[64] = "";
+    char percent[24], trace[64] = "";
     const char *library = measure->libraries[contender - contenders];
     struct process_end end;
     int number = workload_trace(workload);
     if (number >= 0) snprintf(trace, sizeof trace, "/proc/%d/fd/%d", (int)getpid(), measure->traces[number]);
-    snprintf(percent, sizeof percent, "%u", measure->settings->percent);
+    snprintf(percent, sizeof percent, "%" PRIu64, measure->settings->percent);
     const char *program = strcmp(contender->name, "limit-inline") == 0 ? measure->child_inline : measure->child;
     const char *name = contender->base != NULL ? contender->base : contender->name;
     const char *arguments[] = {program, name, library, workload->name, percent, trace, NULL};
@@ -233,7 +235,7 @@ static int open_traces(struct measure *measure, char *error, size_t error_size) 
 
 static int set_up(struct measure *measure, char *error, size_t error_size) {
     const char *given = measure->settings->libraries;
-    char *directory = given != NULL ? place_of_user(given) : NULL;
+    char *directory = given != NULL ? command_line_path(given) : NULL;
     int result = find_libraries(measure, directory, error, error_size);
     free(directory);
     if (result != 0) return result;

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * place.c - where files are: those of the bench in its runfiles tree, the current
- * directory under `bazel run`, or beside the program; those of the user where the
- * user is.
+ * place.c - where the files of the bench are: in its runfiles tree, the current
+ * directory under `bazel run`, or beside the program.
  *   Owner   the main program.  Locks: none.
  */
-#define _GNU_SOURCE /* asprintf() */
-
 #include "stress/bench/place.h"
 
 #include <limits.h>
@@ -31,11 +28,4 @@ char *place_of_program(const char *name, char *error, size_t error_size) {
     }
     snprintf(error, error_size, "%s, which comes with the bench, is not beside it; run it by bazel run", name);
     return NULL;
-}
-
-char *place_of_user(const char *path) {
-    char *result;
-    const char *user = getenv("BUILD_WORKING_DIRECTORY");
-    if (path[0] == '/' || user == NULL) return strdup(path);
-    return asprintf(&result, "%s/%s", user, path) < 0 ? NULL : result;
 }

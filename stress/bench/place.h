@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * place.h - where files are.
+ * place.h - where the files of the bench are.
  *   Owner   the main program.  Locks: none.
  */
 #ifndef STRESS_BENCH_PLACE_H
@@ -11,8 +11,5 @@
 /* The path of a file that comes with the bench, from malloc; or NULL with a line
    in `error`. */
 char *place_of_program(const char *name, char *error, size_t error_size);
-/* What the user means by `path`, who under `bazel run` is not where the program
-   is; from malloc, or NULL without memory. */
-char *place_of_user(const char *path);
 
 #endif /* STRESS_BENCH_PLACE_H */

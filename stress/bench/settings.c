@@ -49,35 +49,6 @@ static const char head[] =
     "* marks threads that a lock lets allocate one at a time; in such a row the best\n"
     "peer is one of the others.\n";
 
-enum {
-    OPT_WORKLOAD = COMMAND_LINE_FIRST,
-    OPT_CONTENDER,
-    OPT_ROUNDS,
-    OPT_WORK,
-    OPT_TINY,
-    OPT_HEAP_MAX,
-    OPT_LIBRARIES,
-    OPT_JSON,
-    OPT_PLOTS,
-    OPT_FROM,
-    OPT_HELP
-};
-
-static const struct option known[] = {
-    {"workload", required_argument, NULL, OPT_WORKLOAD},
-    {"contender", required_argument, NULL, OPT_CONTENDER},
-    {"rounds", required_argument, NULL, OPT_ROUNDS},
-    {"work", required_argument, NULL, OPT_WORK},
-    {"tiny", no_argument, NULL, OPT_TINY},
-    {"heap-max", required_argument, NULL, OPT_HEAP_MAX},
-    {"libraries", required_argument, NULL, OPT_LIBRARIES},
-    {"json", required_argument, NULL, OPT_JSON},
-    {"plots", required_argument, NULL, OPT_PLOTS},
-    {"from", required_argument, NULL, OPT_FROM},
-    {"help", no_argument, NULL, OPT_HELP},
-    {0},
-};
-
 /* --- help ------------------------------------------------------------------------------------- */
 
 static void list_workloads(FILE *out) {
@@ -135,99 +106,52 @@ static bool size(const char *text, uint64_t least, uint64_t most, uint64_t *valu
     return *value >= least;
 }
 
-/* Marks what is called `entry`, or is of the group of that name; how many. */
-static size_t mark_workloads(bool *wanted, const char *entry) {
-    size_t found = 0;
-    for (size_t i = 0; i < workload_count; i++) {
-        if (strcmp(workloads[i].name, entry) != 0 && strcmp(workloads[i].group, entry) != 0) continue;
-        wanted[i] = true;
-        found++;
-    }
-    return found;
+static int take_heap_max(void *argument, const char *value, char *error, size_t error_size) {
+    struct settings *settings = argument;
+    if (size(value, 1 << 20, (uint64_t)4 << 30, &settings->heap_max)) return 0;
+    return command_line_refuse(error, error_size, "--heap-max=%s: give a size from 1m to 4g", value);
 }
 
-static size_t mark_contenders(bool *wanted, const char *entry) {
-    size_t found = 0;
-    for (size_t i = 0; i < contender_count; i++) {
-        if (strcmp(contenders[i].name, entry) != 0) continue;
-        wanted[i] = true;
-        found++;
+static int take_from(void *argument, const char *value, char *error, size_t error_size) {
+    struct settings *settings = argument;
+    if (settings->from_count == SETTINGS_FROM) {
+        return command_line_refuse(error, error_size, "--from=%s: give at most %d files", value, SETTINGS_FROM);
     }
-    return found;
+    settings->from[settings->from_count++] = value;
+    return 0;
 }
 
-static int parse_list(const char *text, size_t (*mark)(bool *, const char *), bool *wanted, const char *option,
-                      char *error, size_t error_size) {
-    char *list = strdup(text), *rest = list, *entry;
-    int result = list != NULL ? 0 : command_line_refuse(error, error_size, "no memory");
-    while (result == 0 && (entry = strsep(&rest, ",")) != NULL) {
-        if (mark(wanted, entry) == 0) {
-            result = command_line_refuse(error, error_size, "--%s=%s: there is no %s; see --help", option, text,
-                                         *entry ? entry : "''");
-        }
-    }
-    free(list);
-    return result;
+static void set_tiny(void *argument) {
+    struct settings *settings = argument;
+    settings->percent = 0;
+    settings->rounds = 1;
 }
+
+static bool workload_is(size_t i, const char *word) {
+    return strcmp(workloads[i].name, word) == 0 || strcmp(workloads[i].group, word) == 0;
+}
+
+static bool contender_is(size_t i, const char *word) { return strcmp(contenders[i].name, word) == 0; }
 
 /* --- the command line ------------------------------------------------------------------------- */
 
-static int take_option(void *argument, int option, const char *value, char *error, size_t error_size) {
-    struct settings *settings = argument;
-    uint64_t count;
-    switch (option) {
-        case OPT_WORKLOAD:
-            return parse_list(value, mark_workloads, settings->workloads, "workload", error, error_size);
-        case OPT_CONTENDER:
-            return parse_list(value, mark_contenders, settings->contenders, "contender", error, error_size);
-        case OPT_ROUNDS:
-            if (command_line_take_number("rounds", value, 1, 99, &count, error, error_size) != 0) return -1;
-            settings->rounds = (unsigned)count;
-            return 0;
-        case OPT_WORK:
-            if (command_line_take_number("work", value, 1, 10000, &count, error, error_size) != 0) return -1;
-            settings->percent = (unsigned)count;
-            return 0;
-        case OPT_TINY:
-            settings->percent = 0;
-            settings->rounds = 1;
-            return 0;
-        case OPT_HEAP_MAX:
-            if (size(value, 1 << 20, (uint64_t)4 << 30, &settings->heap_max)) return 0;
-            return command_line_refuse(error, error_size, "--heap-max=%s: give a size from 1m to 4g", value);
-        case OPT_LIBRARIES:
-            settings->libraries = value;
-            return 0;
-        case OPT_JSON:
-            settings->json = value;
-            return 0;
-        case OPT_PLOTS:
-            settings->plots = value;
-            return 0;
-        case OPT_FROM:
-            if (settings->from_count == SETTINGS_FROM) {
-                return command_line_refuse(error, error_size, "--from=%s: give at most %d files", value, SETTINGS_FROM);
-            }
-            settings->from[settings->from_count++] = value;
-            return 0;
-        default:
-            settings->help = true;
-            return 0;
-    }
-}
-
-static void all_if_none(bool *wanted, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (wanted[i]) return;
-    }
-    for (size_t i = 0; i < count; i++) wanted[i] = true;
-}
-
 int settings_parse(struct settings *settings, int argc, char **argv, char *error, size_t error_size) {
     *settings = (struct settings){.rounds = 5, .percent = 100, .heap_max = (uint64_t)1 << 30};
-    if (command_line_parse(known, take_option, settings, argc, argv, error, error_size) != 0) return -1;
-    all_if_none(settings->workloads, workload_count);
-    all_if_none(settings->contenders, contender_count);
+    const struct command_line_option known[] = {
+        {"workload", .marks = settings->workloads, .count = workload_count, .is = workload_is},
+        {"contender", .marks = settings->contenders, .count = contender_count, .is = contender_is},
+        {"rounds", .number = &settings->rounds, .least = 1, .most = 99},
+        {"work", .number = &settings->percent, .least = 1, .most = 10000},
+        {"tiny", .set = set_tiny},
+        {"heap-max", .take = take_heap_max},
+        {"libraries", .text = &settings->libraries},
+        {"json", .text = &settings->json},
+        {"plots", .text = &settings->plots},
+        {"from", .take = take_from},
+        {"help", .flag = &settings->help},
+        {0},
+    };
+    if (command_line_parse(known, settings, argc, argv, error, error_size) != 0) return -1;
     for (size_t i = 0; i < workload_count; i++) {
         if (workload_heap(&workloads[i]) > settings->heap_max) settings->workloads[i] = false;
     }

@@ -18,8 +18,8 @@ struct settings {
     bool help;
     bool workloads[SETTINGS_MAX];  /* wanted, by index into workloads[] */
     bool contenders[SETTINGS_MAX]; /* wanted, by index into contenders[] */
-    unsigned rounds;
-    unsigned percent;                /* of the usual number of operations; 0: next to none */
+    uint64_t rounds;
+    uint64_t percent;                /* of the usual number of operations; 0: next to none */
     uint64_t heap_max;               /* bytes */
     const char *libraries;           /* where the peers' libraries are, or NULL: where the loader looks */
     const char *json;                /* a file to write, or NULL */

@@ -12,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stress/command_line.h"
 #include "stress/costs/settings.h"
 #include "stress/json_file.h"
 #include "stress/mode.h"
 #include "stress/report.h"
 #include "stress/self.h"
 
-enum { EXIT_MEASURED = 0, EXIT_BROKEN = 1, EXIT_UNUSABLE = 2 };
+enum { EXIT_MEASURED = 0, EXIT_BROKEN = 1 };
 
 #define ROW "--row"
 enum { ROW_COST = 2, ROW_MODE, ROW_THREADS, ROW_ROUNDS, ROW_WORDS };
@@ -86,7 +87,7 @@ static int run(const struct settings *settings, FILE *json, char *error, size_t 
     }
     int status = job.broken ? EXIT_BROKEN : EXIT_MEASURED;
     json_t *all = json_pack("{sIsbsO}", "rounds", (json_int_t)settings->rounds, "ok", !job.broken, "rows", job.rows);
-    if (json != NULL && json_file_close(json, settings->json, all, error, error_size) != 0) {
+    if (json_file_close(json, settings->json, all, error, error_size) != 0) {
         fprintf(stderr, "costs: %s\n", error);
         status = EXIT_BROKEN;
     }
@@ -118,23 +119,13 @@ static int main_of_row(int argc, char **argv) {
     return EXIT_MEASURED;
 }
 
-static int unusable(const char *error) {
-    fprintf(stderr, "costs: %s\n", error);
-    return EXIT_UNUSABLE;
-}
-
 int main(int argc, char **argv) {
     struct settings settings;
     char error[512];
-    FILE *json = NULL;
+    FILE *json;
     if (argc > 1 && strcmp(argv[1], ROW) == 0) return main_of_row(argc, argv);
-    if (settings_parse(&settings, argc, argv, error, sizeof error) != 0) return unusable(error);
-    if (settings.help) {
-        settings_help(stdout);
-        return EXIT_MEASURED;
-    }
-    if (settings.json != NULL && (json = json_file_open(settings.json, error, sizeof error)) == NULL) {
-        return unusable(error);
-    }
+    if (settings_parse(&settings, argc, argv, error, sizeof error) != 0) return command_line_unusable("costs", error);
+    if (settings.help) return settings_help(stdout), EXIT_MEASURED;
+    if (json_file_open(&json, settings.json, error, sizeof error) != 0) return command_line_unusable("costs", error);
     return run(&settings, json, error, sizeof error);
 }

@@ -24,35 +24,16 @@ void settings_help(FILE *out) {
     fputs("\nExit status: 0 all was measured, 1 not so, 2 the command line cannot be used.\n", out);
 }
 
-enum { OPT_COST = COMMAND_LINE_FIRST, OPT_ROUNDS, OPT_JSON, OPT_HELP };
-
-static const struct option known[] = {
-    {"cost", required_argument, NULL, OPT_COST},
-    {"rounds", required_argument, NULL, OPT_ROUNDS},
-    {"json", required_argument, NULL, OPT_JSON},
-    {"help", no_argument, NULL, OPT_HELP},
-    {0},
-};
-
 static const char *cost_name(size_t i) { return costs[i] != NULL ? costs[i]->name : NULL; }
-
-static int take_option(void *argument, int option, const char *value, char *error, size_t error_size) {
-    struct settings *settings = argument;
-    switch (option) {
-        case OPT_COST:
-            return command_line_take_names("cost", value, cost_name, &settings->costs, error, error_size);
-        case OPT_ROUNDS:
-            return command_line_take_number("rounds", value, 1, 1000000, &settings->rounds, error, error_size);
-        case OPT_JSON:
-            settings->json = value;
-            return 0;
-        default:
-            settings->help = true;
-            return 0;
-    }
-}
 
 int settings_parse(struct settings *settings, int argc, char **argv, char *error, size_t error_size) {
     *settings = (struct settings){.costs = UINT32_MAX, .rounds = 50};
-    return command_line_parse(known, take_option, settings, argc, argv, error, error_size);
+    const struct command_line_option known[] = {
+        {"cost", .bits = &settings->costs, .name_at = cost_name},
+        {"rounds", .number = &settings->rounds, .least = 1, .most = 1000000},
+        {"json", .text = &settings->json},
+        {"help", .flag = &settings->help},
+        {0},
+    };
+    return command_line_parse(known, settings, argc, argv, error, error_size);
 }

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stress/command_line.h"
 #include "stress/json_file.h"
 #include "stress/misuse/document.h"
 #include "stress/misuse/page.h"
@@ -19,14 +20,11 @@
 #include "stress/misuse/settings.h"
 #include "stress/misuse/trial.h"
 
-enum { EXIT_TRIED = 0, EXIT_INCOMPLETE = 1, EXIT_UNUSABLE = 2 };
+enum { EXIT_TRIED = 0, EXIT_INCOMPLETE = 1 };
 
 #define PLANTED_HANGS_AFTER 3.0 /* seconds */
 
-static int unusable(const char *error) {
-    fprintf(stderr, "misuse: %s\n", error);
-    return EXIT_UNUSABLE;
-}
+static int unusable(const char *error) { return command_line_unusable("misuse", error); }
 
 /* --- progress --------------------------------------------------------------------------------- */
 
@@ -146,14 +144,12 @@ static int run(const struct settings *settings, FILE *json, char *error, size_t 
 int main(int argc, char **argv) {
     struct settings settings;
     char error[512];
-    FILE *json = NULL;
+    FILE *json;
     if (settings_parse(&settings, argc, argv, error, sizeof error) != 0) return unusable(error);
     if (settings.help) return settings_help(stdout), EXIT_TRIED;
     if (settings.output == OUTPUT_KINDS) return report_kinds(stdout, &settings), EXIT_TRIED;
     if (settings.output == OUTPUT_SELFTEST) return selftest(&settings);
-    if (settings.json != NULL && (json = json_file_open(settings.json, error, sizeof error)) == NULL) {
-        return unusable(error);
-    }
+    if (json_file_open(&json, settings.json, error, sizeof error) != 0) return unusable(error);
     /* The processes inherit it: with the same addresses in each run, the outcomes are the same. */
     personality(ADDR_NO_RANDOMIZE);
     return run(&settings, json, error, sizeof error);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stress/bench/place.h"
+#include "stress/command_line.h"
 #include "stress/misuse/report.h"
 
 /* The whole file, zero-terminated, from malloc; or NULL. */
@@ -39,7 +39,7 @@ static bool write_all(const char *path, const char *text, const char *begin, con
 }
 
 int page_update(const char *name, const struct document *document, char *error, size_t error_size) {
-    char *path = place_of_user(name), *text = path != NULL ? read_all(path) : NULL;
+    char *path = command_line_path(name), *text = path != NULL ? read_all(path) : NULL;
     char *begin = text != NULL ? strstr(text, PAGE_BEGIN) : NULL, *end = begin != NULL ? strstr(begin, PAGE_END) : NULL;
     bool good = false;
     if (text == NULL) {

@@ -5,7 +5,6 @@
  */
 #include "stress/misuse/settings.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "stress/command_line.h"
@@ -44,33 +43,6 @@ static const char head[] =
     "first ones; where there is one family of functions small, large. One letter: one\n"
     "case.\n";
 
-enum {
-    OPT_ONLY = COMMAND_LINE_FIRST,
-    OPT_CONTENDER,
-    OPT_OPERATIONS,
-    OPT_TEXT,
-    OPT_JSON,
-    OPT_EXPECTED,
-    OPT_DOCUMENT,
-    OPT_KINDS,
-    OPT_SELFTEST,
-    OPT_HELP
-};
-
-static const struct option known[] = {
-    {"only", required_argument, NULL, OPT_ONLY},
-    {"contender", required_argument, NULL, OPT_CONTENDER},
-    {"operations", required_argument, NULL, OPT_OPERATIONS},
-    {"text", required_argument, NULL, OPT_TEXT},
-    {"json", required_argument, NULL, OPT_JSON},
-    {"expected", no_argument, NULL, OPT_EXPECTED},
-    {"document", required_argument, NULL, OPT_DOCUMENT},
-    {"kinds", no_argument, NULL, OPT_KINDS},
-    {"selftest", no_argument, NULL, OPT_SELFTEST},
-    {"help", no_argument, NULL, OPT_HELP},
-    {0},
-};
-
 /* --- help ------------------------------------------------------------------------------------- */
 
 void settings_help(FILE *out) {
@@ -96,89 +68,43 @@ void settings_help(FILE *out) {
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-/* Marks the kinds that have the word; how many. */
-static size_t mark_kinds(bool *wanted, const char *word) {
-    size_t found = 0;
-    for (size_t i = 0; i < kind_count; i++) {
-        if (strstr(kinds[i].name, word) == NULL && strstr(kinds[i].group, word) == NULL) continue;
-        wanted[i] = true;
-        found++;
-    }
-    return found;
+static bool kind_is(size_t i, const char *word) {
+    return strstr(kinds[i].name, word) != NULL || strstr(kinds[i].group, word) != NULL;
 }
 
 /* Those of a name, or that begin with it and a hyphen. */
-static size_t mark_contenders(bool *wanted, const char *word) {
-    size_t found = 0, length = strlen(word);
-    for (size_t i = 0; i < column_count; i++) {
-        const char *name = columns[i].name;
-        if (strncmp(name, word, length) != 0 || (name[length] != '\0' && name[length] != '-')) continue;
-        wanted[i] = true;
-        found++;
-    }
-    return found;
+static bool contender_is(size_t i, const char *word) {
+    const char *name = columns[i].name;
+    size_t length = strlen(word);
+    return strncmp(name, word, length) == 0 && (name[length] == '\0' || name[length] == '-');
 }
 
-static int parse_list(const char *text, size_t (*mark)(bool *, const char *), bool *wanted, const char *option,
-                      char *error, size_t error_size) {
-    char *list = strdup(text), *rest = list, *entry;
-    int result = list != NULL ? 0 : command_line_refuse(error, error_size, "no memory");
-    while (result == 0 && (entry = strsep(&rest, ",")) != NULL) {
-        if (*entry == '\0' || mark(wanted, entry) == 0) {
-            result = command_line_refuse(error, error_size, "--%s=%s: there is no %s; see --help", option, text,
-                                         *entry ? entry : "''");
-        }
-    }
-    free(list);
-    return result;
+static void set_output(void *argument, enum output output) {
+    struct settings *settings = argument;
+    settings->output = output;
 }
+
+static void set_text(void *settings) { set_output(settings, OUTPUT_TEXT); }
+static void set_expected(void *settings) { set_output(settings, OUTPUT_EXPECTED); }
+static void set_kinds(void *settings) { set_output(settings, OUTPUT_KINDS); }
+static void set_selftest(void *settings) { set_output(settings, OUTPUT_SELFTEST); }
 
 /* --- the command line ------------------------------------------------------------------------- */
 
-static int take_option(void *argument, int option, const char *value, char *error, size_t error_size) {
-    struct settings *settings = argument;
-    switch (option) {
-        case OPT_ONLY:
-            return parse_list(value, mark_kinds, settings->kinds, "only", error, error_size);
-        case OPT_CONTENDER:
-            return parse_list(value, mark_contenders, settings->contenders, "contender", error, error_size);
-        case OPT_OPERATIONS:
-            return command_line_take_number("operations", value, 0, 10000000, &settings->operations, error, error_size);
-        case OPT_TEXT:
-            settings->output = OUTPUT_TEXT;
-            return parse_list(value, mark_kinds, settings->kinds, "text", error, error_size);
-        case OPT_JSON:
-            settings->json = value;
-            return 0;
-        case OPT_EXPECTED:
-            settings->output = OUTPUT_EXPECTED;
-            return 0;
-        case OPT_DOCUMENT:
-            settings->document = value;
-            return 0;
-        case OPT_KINDS:
-            settings->output = OUTPUT_KINDS;
-            return 0;
-        case OPT_SELFTEST:
-            settings->output = OUTPUT_SELFTEST;
-            return 0;
-        default:
-            settings->help = true;
-            return 0;
-    }
-}
-
-static void all_if_none(bool *wanted, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (wanted[i]) return;
-    }
-    for (size_t i = 0; i < count; i++) wanted[i] = true;
-}
-
 int settings_parse(struct settings *settings, int argc, char **argv, char *error, size_t error_size) {
     *settings = (struct settings){.operations = 40000, .hangs_after = 10};
-    if (command_line_parse(known, take_option, settings, argc, argv, error, error_size) != 0) return -1;
-    all_if_none(settings->kinds, kind_count);
-    all_if_none(settings->contenders, column_count);
-    return 0;
+    const struct command_line_option known[] = {
+        {"only", .marks = settings->kinds, .count = kind_count, .is = kind_is},
+        {"contender", .marks = settings->contenders, .count = column_count, .is = contender_is},
+        {"operations", .number = &settings->operations, .least = 0, .most = 10000000},
+        {"text", .set = set_text, .marks = settings->kinds, .count = kind_count, .is = kind_is},
+        {"json", .text = &settings->json},
+        {"expected", .set = set_expected},
+        {"document", .text = &settings->document},
+        {"kinds", .set = set_kinds},
+        {"selftest", .set = set_selftest},
+        {"help", .flag = &settings->help},
+        {0},
+    };
+    return command_line_parse(known, settings, argc, argv, error, error_size);
 }

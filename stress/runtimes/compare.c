@@ -30,29 +30,6 @@ struct settings {
     bool help;
 };
 
-enum { OPTION_ROUNDS = COMMAND_LINE_FIRST, OPTION_LOAD, OPTION_HELP };
-
-static const struct option known[] = {
-    {"rounds", required_argument, NULL, OPTION_ROUNDS},
-    {"load", required_argument, NULL, OPTION_LOAD},
-    {"help", no_argument, NULL, OPTION_HELP},
-    {NULL, 0, NULL, 0},
-};
-
-static int take(void *settings_of_main, int option, const char *value, char *error, size_t error_size) {
-    struct settings *settings = settings_of_main;
-    switch (option) {
-        case OPTION_ROUNDS:
-            return command_line_take_number("rounds", value, 1, ROUNDS_MAX, &settings->rounds, error, error_size);
-        case OPTION_LOAD:
-            settings->load = value;
-            return 0;
-        default:
-            settings->help = true;
-            return 0;
-    }
-}
-
 static void print_help(const struct compare *compare) {
     printf("usage: bazel run -c opt //stress:%s -- [--rounds=N] [--load=NAME]\n\n", compare->name);
     printf("CPU time and peak memory on gilloc and on other allocators, with 1 and 2 threads.\n\n");
@@ -249,10 +226,15 @@ int compare_main(const struct compare *compare, int argc, char **argv) {
                    : 1;
     }
     struct settings settings = {.rounds = 5};
+    const struct command_line_option known[] = {
+        {"rounds", .number = &settings.rounds, .least = 1, .most = ROUNDS_MAX},
+        {"load", .text = &settings.load},
+        {"help", .flag = &settings.help},
+        {0},
+    };
     char error[256];
-    if (command_line_parse(known, take, &settings, argc, argv, error, sizeof(error)) != 0) {
-        fprintf(stderr, "%s: %s\n", compare->name, error);
-        return 2;
+    if (command_line_parse(known, &settings, argc, argv, error, sizeof(error)) != 0) {
+        return command_line_unusable(compare->name, error);
     }
     if (settings.help) {
         print_help(compare);
@@ -260,7 +242,7 @@ int compare_main(const struct compare *compare, int argc, char **argv) {
     }
     if (settings.load != NULL && !has_load(compare, settings.load)) {
         fprintf(stderr, "%s: there is no load \"%s\"\n", compare->name, settings.load);
-        return 2;
+        return EXIT_UNUSABLE;
     }
     return compare_all(compare, &settings);
 }

@@ -13,13 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "stress/command_line.h"
 #include "stress/json_file.h"
 #include "stress/report.h"
 #include "stress/scenarios/series.h"
 #include "stress/scenarios/settings.h"
 #include "stress/self.h"
 
-enum { EXIT_KEPT = 0, EXIT_MISSED = 1, EXIT_UNUSABLE = 2 };
+enum { EXIT_KEPT = 0, EXIT_MISSED = 1 };
 
 #define ROW "--row"
 enum { ROW_FAILURE = 2, ROW_CONTENDER, ROW_LIVE, ROW_TURNS, ROW_WORDS };
@@ -143,7 +144,7 @@ static int run(const struct settings *settings, FILE *json, char *error, size_t 
     if (!job.broken) printf("\ngilloc kept within its bounds.\n");
     json_t *all = json_pack("{sIsIsbsO}", "live_mib", (json_int_t)settings->live_mib, "turns",
                             (json_int_t)settings->turns, "ok", !job.broken, "rows", job.rows);
-    if (json != NULL && json_file_close(json, settings->json, all, error, error_size) != 0) {
+    if (json_file_close(json, settings->json, all, error, error_size) != 0) {
         fprintf(stderr, "scenarios: %s\n", error);
         status = EXIT_MISSED;
     }
@@ -183,23 +184,15 @@ static int main_of_row(int argc, char **argv) {
     return EXIT_KEPT;
 }
 
-static int unusable(const char *error) {
-    fprintf(stderr, "scenarios: %s\n", error);
-    return EXIT_UNUSABLE;
-}
-
 int main(int argc, char **argv) {
     struct settings settings;
     char error[512];
-    FILE *json = NULL;
+    FILE *json;
     if (argc > 1 && strcmp(argv[1], ROW) == 0) return main_of_row(argc, argv);
-    if (settings_parse(&settings, argc, argv, error, sizeof error) != 0) return unusable(error);
-    if (settings.help) {
-        settings_help(stdout);
-        return EXIT_KEPT;
-    }
-    if (settings.json != NULL && (json = json_file_open(settings.json, error, sizeof error)) == NULL) {
-        return unusable(error);
-    }
+    if (settings_parse(&settings, argc, argv, error, sizeof error) != 0)
+        return command_line_unusable("scenarios", error);
+    if (settings.help) return settings_help(stdout), EXIT_KEPT;
+    if (json_file_open(&json, settings.json, error, sizeof error) != 0)
+        return command_line_unusable("scenarios", error);
     return run(&settings, json, error, sizeof error);
 }

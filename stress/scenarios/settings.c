@@ -39,45 +39,21 @@ void settings_help(FILE *out) {
     fputs("\nExit status: 0 gilloc within its bounds, 1 not so, 2 the command line cannot be\nused.\n", out);
 }
 
-enum { OPT_SCENARIO = COMMAND_LINE_FIRST, OPT_CONTENDER, OPT_LIVE, OPT_TURNS, OPT_JSON, OPT_HELP };
-
-static const struct option known[] = {
-    {"scenario", required_argument, NULL, OPT_SCENARIO},
-    {"contender", required_argument, NULL, OPT_CONTENDER},
-    {"live", required_argument, NULL, OPT_LIVE},
-    {"turns", required_argument, NULL, OPT_TURNS},
-    {"json", required_argument, NULL, OPT_JSON},
-    {"help", no_argument, NULL, OPT_HELP},
-    {0},
-};
-
-/* --- values ----------------------------------------------------------------------------------- */
+/* --- the command line ------------------------------------------------------------------------- */
 
 static const char *failure_name(size_t i) { return failures[i] != NULL ? failures[i]->name : NULL; }
 static const char *contender_name(size_t i) { return contenders[i].name; }
 
-static int take_option(void *argument, int option, const char *value, char *error, size_t error_size) {
-    struct settings *settings = argument;
-    switch (option) {
-        case OPT_SCENARIO:
-            return command_line_take_names("scenario", value, failure_name, &settings->failures, error, error_size);
-        case OPT_CONTENDER:
-            return command_line_take_names("contender", value, contender_name, &settings->contenders, error,
-                                           error_size);
-        case OPT_LIVE:
-            return command_line_take_number("live", value, 1, 65536, &settings->live_mib, error, error_size);
-        case OPT_TURNS:
-            return command_line_take_number("turns", value, 1, 1000000, &settings->turns, error, error_size);
-        case OPT_JSON:
-            settings->json = value;
-            return 0;
-        default:
-            settings->help = true;
-            return 0;
-    }
-}
-
 int settings_parse(struct settings *settings, int argc, char **argv, char *error, size_t error_size) {
     *settings = (struct settings){.failures = UINT32_MAX, .contenders = UINT32_MAX, .live_mib = 128, .turns = 20};
-    return command_line_parse(known, take_option, settings, argc, argv, error, error_size);
+    const struct command_line_option known[] = {
+        {"scenario", .bits = &settings->failures, .name_at = failure_name},
+        {"contender", .bits = &settings->contenders, .name_at = contender_name},
+        {"live", .number = &settings->live_mib, .least = 1, .most = 65536},
+        {"turns", .number = &settings->turns, .least = 1, .most = 1000000},
+        {"json", .text = &settings->json},
+        {"help", .flag = &settings->help},
+        {0},
+    };
+    return command_line_parse(known, settings, argc, argv, error, error_size);
 }

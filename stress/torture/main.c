@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stress/command_line.h"
 #include "stress/json_file.h"
 #include "stress/mode.h"
 #include "stress/self.h"
 #include "stress/table.h"
 #include "stress/torture/settings.h"
 
-enum { EXIT_SOUND = 0, EXIT_BROKEN = 1, EXIT_UNUSABLE = 2 };
+enum { EXIT_SOUND = 0, EXIT_BROKEN = 1 };
 
 #define ROW "--row"
 enum { ROW_SCENARIO = 2, ROW_MODE, ROW_THREADS, ROW_SECONDS, ROW_OPERATIONS, ROW_LIVES, ROW_SEED, ROW_WORDS };
@@ -80,7 +81,7 @@ static void run_process(const struct job *job, const struct scenario *scenario, 
     const struct settings *settings = job->settings;
     char numbers[5][32], label[64];
     snprintf(numbers[0], sizeof numbers[0], "%u", threads);
-    snprintf(numbers[1], sizeof numbers[1], "%.3f", settings->seconds / (double)job->row_count);
+    snprintf(numbers[1], sizeof numbers[1], "%.3f", (double)settings->seconds / (double)job->row_count);
     snprintf(numbers[2], sizeof numbers[2], "%" PRIu64, settings->operations);
     snprintf(numbers[3], sizeof numbers[3], "%" PRIu64, scenario == &scenario_lives ? settings->lives : 0);
     snprintf(numbers[4], sizeof numbers[4], "%" PRIu64, settings->seed);
@@ -93,7 +94,8 @@ static void run_process(const struct job *job, const struct scenario *scenario, 
 
 static void run_row(struct job *job, const struct scenario *scenario, gilloc_mode mode) {
     struct process_end end;
-    unsigned threads = job->settings->threads > scenario->threads ? job->settings->threads : scenario->threads;
+    unsigned threads = (unsigned)job->settings->threads;
+    if (threads < scenario->threads) threads = scenario->threads;
     run_process(job, scenario, mode, threads, &end);
     json_t *row = end.result != NULL ? end.result : json_object();
     json_object_set_new(row, "scenario", json_string(scenario->name));
@@ -131,7 +133,7 @@ static int run(const struct settings *settings, FILE *json, char *error, size_t 
     if (!job.broken) printf("No thread saw anything that it must not.\n");
     if (job.broken) status = EXIT_BROKEN;
     json_t *all = json_pack("{sIsbsO}", "seed", (json_int_t)settings->seed, "ok", !job.broken, "rows", job.rows);
-    if (json != NULL && json_file_close(json, settings->json, all, error, error_size) != 0) {
+    if (json_file_close(json, settings->json, all, error, error_size) != 0) {
         fprintf(stderr, "torture: %s\n", error);
         status = EXIT_BROKEN;
     }
@@ -158,23 +160,13 @@ static int main_of_row(int argc, char **argv) {
     return trial_run(&trial, PROCESS_PIPE) == 0 ? EXIT_SOUND : EXIT_BROKEN;
 }
 
-static int unusable(const char *error) {
-    fprintf(stderr, "torture: %s\n", error);
-    return EXIT_UNUSABLE;
-}
-
 int main(int argc, char **argv) {
     struct settings settings;
     char error[512];
-    FILE *json = NULL;
+    FILE *json;
     if (argc > 1 && strcmp(argv[1], ROW) == 0) return main_of_row(argc, argv);
-    if (settings_parse(&settings, argc, argv, error, sizeof error) != 0) return unusable(error);
-    if (settings.help) {
-        settings_help(stdout);
-        return EXIT_SOUND;
-    }
-    if (settings.json != NULL && (json = json_file_open(settings.json, error, sizeof error)) == NULL) {
-        return unusable(error);
-    }
+    if (settings_parse(&settings, argc, argv, error, sizeof error) != 0) return command_line_unusable("torture", error);
+    if (settings.help) return settings_help(stdout), EXIT_SOUND;
+    if (json_file_open(&json, settings.json, error, sizeof error) != 0) return command_line_unusable("torture", error);
     return run(&settings, json, error, sizeof error);
 }

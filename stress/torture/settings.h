@@ -14,9 +14,9 @@ struct settings {
     bool help;
     uint32_t scenarios;  /* bit i: scenarios[i] */
     unsigned modes;      /* SCENARIO_GIL, SCENARIO_FREE or both */
-    unsigned seconds;    /* all rows together */
+    uint64_t seconds;    /* all rows together */
     uint64_t operations; /* of each row; 0: as many as fit into the time */
-    unsigned threads;
+    uint64_t threads;
     uint64_t lives; /* at least, of the scenario of that name */
     uint64_t seed;  /* fits into a JSON integer */
     const char *json;

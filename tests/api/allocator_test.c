@@ -9,6 +9,7 @@
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
 #include "tests/support/memory.h"
+#include "tests/support/none.h"
 #include "tests/support/sanitizer.h"
 #include "tests/support/shared.h"
 #include "tests/support/spy.h"
@@ -159,20 +160,6 @@ static void large_requests_go_through_raw(void) {
 
 /* --- get, set, restore ------------------------------------------------------------------------ */
 
-static void *word_malloc(void *ctx, size_t size) {
-    (void)ctx, (void)size;
-    return NULL;
-}
-static void *word_calloc(void *ctx, size_t count, size_t size) {
-    (void)ctx, (void)count, (void)size;
-    return NULL;
-}
-static void *word_realloc(void *ctx, void *block, size_t size) {
-    (void)ctx, (void)block, (void)size;
-    return NULL;
-}
-static void word_free(void *ctx, void *block) { (void)ctx, (void)block; }
-
 static void expect_same(PyMemAllocatorDomain domain, const PyMemAllocatorEx *expected) {
     PyMemAllocatorEx got;
     memset(&got, 0xA5, sizeof(got));
@@ -193,12 +180,12 @@ static void get_gives_what_was_set(void) {
     }
     int contexts[DOMAINS];
     for (size_t d = 0; d < DOMAINS; d++) {
-        PyMemAllocatorEx words = {&contexts[d], word_malloc, word_calloc, word_realloc, word_free};
+        PyMemAllocatorEx words = {&contexts[d], none_malloc, none_calloc, none_realloc, none_free};
         PyMem_SetAllocator(domains[d].id, &words);
         memset(&words, 0, sizeof(words)); /* it was copied */
     }
     for (size_t d = 0; d < DOMAINS; d++) {
-        PyMemAllocatorEx words = {&contexts[d], word_malloc, word_calloc, word_realloc, word_free};
+        PyMemAllocatorEx words = {&contexts[d], none_malloc, none_calloc, none_realloc, none_free};
         expect_same(domains[d].id, &words);
         /* A failing wrapper's NULL is the caller's. */
     }
@@ -224,7 +211,7 @@ static void an_unknown_domain_is_ignored(void) {
     }
     const PyMemAllocatorEx none = {NULL, NULL, NULL, NULL, NULL};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
-        PyMemAllocatorEx words = {&before, word_malloc, word_calloc, word_realloc, word_free};
+        PyMemAllocatorEx words = {&before, none_malloc, none_calloc, none_realloc, none_free};
         PyMem_SetAllocator((PyMemAllocatorDomain)unknown[i], &words);
         expect_same((PyMemAllocatorDomain)unknown[i], &none);
         for (size_t d = 0; d < DOMAINS; d++) {

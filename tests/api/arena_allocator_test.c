@@ -10,6 +10,7 @@
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
 #include "tests/support/memory.h"
+#include "tests/support/none.h"
 #include "tests/support/random_work.h"
 #include "tests/support/sanitizer.h"
 #include "tests/support/shadow.h"
@@ -133,19 +134,6 @@ static void null_leads_to_the_raw_domain(void) {
 }
 
 /* Neither arenas nor raw memory: NULL, and after it all is as before. */
-static void *no_malloc(void *ctx, size_t size) {
-    (void)ctx, (void)size;
-    return NULL;
-}
-static void *no_calloc(void *ctx, size_t count, size_t size) {
-    (void)ctx, (void)count, (void)size;
-    return NULL;
-}
-static void *no_realloc(void *ctx, void *block, size_t size) {
-    (void)ctx, (void)block, (void)size;
-    return NULL;
-}
-
 static void nothing_at_all_gives_null(void) {
     struct arena_source *source = &sources[0];
     arena_source_init(source);
@@ -154,7 +142,7 @@ static void nothing_at_all_gives_null(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     PyMemAllocatorEx inner;
     PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &inner);
-    PyMemAllocatorEx none = {inner.ctx, no_malloc, no_calloc, no_realloc, inner.free};
+    PyMemAllocatorEx none = {inner.ctx, none_malloc, none_calloc, none_realloc, inner.free};
     unsigned char *kept = PyMem_Malloc(100); /* of the raw domain */
     pattern_fill(kept, 100, 4);
     PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &none);

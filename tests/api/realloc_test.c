@@ -10,6 +10,7 @@
 #include "tests/support/domains.h"
 #include "tests/support/expect.h"
 #include "tests/support/memory.h"
+#include "tests/support/none.h"
 #include "tests/support/shadow.h"
 #include "tests/support/spy.h"
 
@@ -149,25 +150,12 @@ static void growing_step_by_step_keeps_the_bytes(void) {
     PyGILState_Release(was);
 }
 
-/* A raw allocator that has nothing. */
-static void *no_malloc(void *ctx, size_t size) {
-    (void)ctx, (void)size;
-    return NULL;
-}
-static void *no_calloc(void *ctx, size_t count, size_t size) {
-    (void)ctx, (void)count, (void)size;
-    return NULL;
-}
-static void *no_realloc(void *ctx, void *block, size_t size) {
-    (void)ctx, (void)block, (void)size;
-    return NULL;
-}
-
+/* The raw domain has nothing. */
 static void failure_keeps_the_old_block(void) {
     PyGILState_STATE was = PyGILState_Ensure();
     PyMemAllocatorEx inner;
     PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &inner);
-    PyMemAllocatorEx none = {inner.ctx, no_malloc, no_calloc, no_realloc, inner.free};
+    PyMemAllocatorEx none = {inner.ctx, none_malloc, none_calloc, none_realloc, inner.free};
     for (size_t d = 0; d < DOMAINS; d++) {
         const struct domain *domain = &domains[d];
         static const size_t sizes[] = {1, 512, 600};

@@ -91,31 +91,11 @@ static void try_take_never_waits(void) {
 
 /* --- a runtime's own lock --------------------------------------------------------------------- */
 
-struct outer {
-    int held, acquired, released;
-};
-
-static void outer_acquire(void *ctx) {
-    struct outer *outer = ctx;
-    EXPECT_EQ(outer->held, 0);
-    outer->held = 1;
-    outer->acquired++;
-}
-
-static void outer_release(void *ctx) {
-    struct outer *outer = ctx;
-    EXPECT_EQ(outer->held, 1);
-    outer->held = 0;
-    outer->released++;
-}
-
-static int outer_held(void *ctx) { return ((const struct outer *)ctx)->held; }
-
 static void an_outer_lock_takes_its_place(void) {
-    struct outer outer = {0};
+    struct unit_outer outer = {0};
     gi_asked asked = {0};
     init(NEVER_NS);
-    gil.outer = (gi_outer_lock){&outer, outer_acquire, outer_release, outer_held};
+    gil.outer = (gi_outer_lock){&outer, unit_outer_acquire, unit_outer_release, unit_outer_held};
     EXPECT(!gi_gil_try_take(&gil, &asked));
     gi_gil_take(&gil, &asked, false);
     EXPECT_EQ(outer.acquired, 1);

@@ -927,29 +927,17 @@ static void several_threads_switch(void) {
 
 /* --- a runtime's own lock --------------------------------------------------------------------- */
 
-static int outer_is_held;
-static void outer_acquire(void *ctx) {
-    (void)ctx;
-    outer_is_held = 1;
-}
-static void outer_release(void *ctx) {
-    (void)ctx;
-    outer_is_held = 0;
-}
-static int outer_held(void *ctx) {
-    (void)ctx;
-    return outer_is_held;
-}
+static struct unit_outer outer;
 
 /* Its threads stay attached while others hold it: none of them is waited for. */
 static void under_a_runtimes_own_lock_nobody_is_waited_for(void) {
     init(false);
-    registry.gil.outer = (gi_outer_lock){NULL, outer_acquire, outer_release, outer_held};
+    registry.gil.outer = (gi_outer_lock){&outer, unit_outer_acquire, unit_outer_release, unit_outer_held};
     for (size_t i = 0; i < 3; i++) {
         EXPECT(gi_thread_attach(&states[i]));
     }
     EXPECT(try_stop(&states[0]));
-    EXPECT_EQ(outer_is_held, 1);
+    EXPECT_EQ(outer.held, 1);
     EXPECT(!registry.held);
     EXPECT_EQ(status(&states[0]), GI_ATTACHED);
     EXPECT_EQ(status(&states[1]), GI_ATTACHED | GI_STOP);
@@ -959,13 +947,13 @@ static void under_a_runtimes_own_lock_nobody_is_waited_for(void) {
     EXPECT_EQ(status(&states[2]), GI_STOP);
     threads_run(1, begin_to_end, &states[2], 0);
     EXPECT(gi_start());
-    EXPECT_EQ(outer_is_held, 1);
+    EXPECT_EQ(outer.held, 1);
     EXPECT_EQ(status(&states[1]), GI_ATTACHED);
     EXPECT_EQ(status(&states[2]), GI_DETACHED);
     gi_thread_detach(&states[1]);
-    outer_is_held = 1;
+    outer.held = 1;
     gi_thread_detach(&states[0]);
-    EXPECT_EQ(outer_is_held, 0);
+    EXPECT_EQ(outer.held, 0);
     fini();
 }
 
@@ -1071,7 +1059,7 @@ static void *stop_meanwhile(void *arg) {
 
 static void a_child_that_lacks_the_stopper_runs(void) {
     init(false);
-    registry.gil.outer = (gi_outer_lock){NULL, outer_acquire, outer_release, outer_held};
+    registry.gil.outer = (gi_outer_lock){&outer, unit_outer_acquire, unit_outer_release, unit_outer_held};
     EXPECT_EQ(pthread_barrier_init(&in_place, NULL, 2), 0);
     EXPECT_EQ(pthread_barrier_init(&forked, NULL, 2), 0);
     pthread_t thread = thread_start(stop_meanwhile, NULL);

@@ -439,35 +439,19 @@ static void attached_in_gil_mode_delays_no_grace_period(void) {
 
 /* --- a runtime's own lock --------------------------------------------------------------------- */
 
-static int outer_is_held;
-
-static void outer_acquire(void *ctx) {
-    (void)ctx;
-    outer_is_held = 1;
-}
-
-static void outer_release(void *ctx) {
-    (void)ctx;
-    outer_is_held = 0;
-}
-
-static int outer_held(void *ctx) {
-    (void)ctx;
-    return outer_is_held;
-}
-
 static void a_thread_ends_attached_under_a_runtimes_own_lock(void) {
+    struct unit_outer outer = {0};
     init_gil_mode();
-    registry.gil.outer = (gi_outer_lock){NULL, outer_acquire, outer_release, outer_held};
+    registry.gil.outer = (gi_outer_lock){&outer, unit_outer_acquire, unit_outer_release, unit_outer_held};
     EXPECT(gi_thread_attach(&states[0]));
-    EXPECT_EQ(outer_is_held, 1);
+    EXPECT_EQ(outer.held, 1);
     EXPECT(gi_thread_attach(&states[1])); /* the runtime says who may run: any number is attached */
     EXPECT_EQ(gi_registry_check(&registry), 0);
     gi_thread_detach_ended(&states[1]);
     EXPECT_EQ(status(&states[1]), GI_DETACHED);
-    EXPECT_EQ(outer_is_held, 1); /* left as it was */
+    EXPECT_EQ(outer.held, 1); /* left as it was */
     gi_thread_detach(&states[0]);
-    EXPECT_EQ(outer_is_held, 0);
+    EXPECT_EQ(outer.held, 0);
     fini_all();
 }
 

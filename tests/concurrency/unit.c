@@ -101,6 +101,24 @@ void expect_said(const char *file, int line, const char *call, long long result,
     }
 }
 
+/* --- a runtime's own lock --------------------------------------------------------------------- */
+
+void unit_outer_acquire(void *ctx) {
+    struct unit_outer *outer = ctx;
+    EXPECT_EQ(outer->held, 0);
+    outer->held = 1;
+    outer->acquired++;
+}
+
+void unit_outer_release(void *ctx) {
+    struct unit_outer *outer = ctx;
+    EXPECT_EQ(outer->held, 1);
+    outer->held = 0;
+    outer->released++;
+}
+
+int unit_outer_held(void *ctx) { return ((const struct unit_outer *)ctx)->held; }
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 int unit_threads(void) {

@@ -75,6 +75,18 @@ const char *said_end(void);
     } while (0)
 void expect_said(const char *file, int line, const char *call, long long result, const char *start, const char *text);
 
+/* --- a runtime's own lock --------------------------------------------------------------------- */
+
+/* Held by no thread of its own: one at a time calls. */
+struct unit_outer {
+    int held, acquired, released;
+};
+
+/* The words of a gi_outer_lock; taking it twice, or releasing what is not held, fails the test. */
+void unit_outer_acquire(void *outer);
+void unit_outer_release(void *outer);
+int unit_outer_held(void *outer);
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 /* Waits; a test whose condition never comes true does not end. */

@@ -10,46 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "stress/stats_fields.h"
 #include "tests/support/threads.h"
 
 /* The numbers of gilloc_stats. */
-#define FIGURES(X)        \
-    X(small_blocks)       \
-    X(large_blocks)       \
-    X(arenas)             \
-    X(arenas_high)        \
-    X(arenas_acquired)    \
-    X(arenas_released)    \
-    X(pools)              \
-    X(pools_free)         \
-    X(pools_orphaned)     \
-    X(pools_adopted)      \
-    X(bytes_from_system)  \
-    X(bytes_to_system)    \
-    X(remote_frees)       \
-    X(remote_batches)     \
-    X(thread_states)      \
-    X(thread_states_ever) \
-    X(lock_takes)         \
-    X(lock_waits)         \
-    X(lock_handoffs)      \
-    X(lock_drop_requests) \
-    X(retired_blocks)     \
-    X(retired_bytes)      \
-    X(retired_lost)       \
-    X(grace_periods)      \
-    X(world_stops)        \
-    X(cached_blocks)      \
-    X(cached_bytes)       \
-    X(quarantined_blocks) \
-    X(pools_dirty)        \
-    X(arena_bytes)        \
-    X(threads_attached)   \
-    X(lock_holder)        \
-    X(lock_waiting)       \
-    X(lock_wait_ns)       \
-    X(lock_wait_max_ns)   \
-    X(lock_hold_max_ns)
+#define FIGURES(X) STATS_FIELDS(X) STATS_FIELDS_OTHER(X)
 
 /* Waits of the histogram. */
 uint64_t figures_ended_waits(const gilloc_stats *stats);
