@@ -46,7 +46,7 @@ static void line(FILE *out, const char *words, uint64_t value) {
 
 /* The lines and columns of CPython's _PyObject_DebugMallocStats().  Blocks of all kinds are in one row; those that are
    free in caches count as available. */
-static void write_table(FILE *out) {
+static bool write_table(FILE *out) {
     gi_pool_figures figures;
     gi_stats_get_pools(&figures);
     uint64_t allocated = 0, available = 0, quantization = 0;
@@ -91,6 +91,7 @@ static void write_table(FILE *out) {
     uint64_t alignment = figures.arenas * GI_ARENA_SIZE - figures.pools * GI_POOL_SIZE;
     line(out, "# bytes lost to arena alignment", alignment);
     line(out, "Total", allocated + available + unused * GI_POOL_SIZE + quantization + alignment);
+    return true;
 }
 
 /* --- gilloc's own sections -------------------------------------------------------------------- */
@@ -139,7 +140,7 @@ static void write_histogram(FILE *out, const gilloc_stats *stats) {
     }
 }
 
-static void write_text(FILE *out) {
+static bool write_text(FILE *out) {
     gilloc_stats stats = {.size = sizeof(stats)};
     gilloc_get_stats(&stats);
     write_table(out);
@@ -159,6 +160,7 @@ static void write_text(FILE *out) {
     fputs("\ninterpreter  state     thread status       pools  bytes cached    blocks due bytes retired\n", out);
     fputs("-----------  -----     ------ ------       -----  ------------    ---------- -------------\n", out);
     gilloc_visit_threads(write_thread, out);
+    return true;
 }
 
 /* --- JSON ------------------------------------------------------------------------------------- */
@@ -234,31 +236,32 @@ static bool set_all(json root) {
            gilloc_visit_threads(append_thread, &threads) == 0;
 }
 
-/* Nothing, when memory is out. */
-static void write_json(FILE *out) {
+static bool write_json(FILE *out) {
     const gi_late_json *make = gi_late_get_json();
     json root = {make, make != NULL ? make->object() : NULL};
     if (root.to == NULL) {
-        return;
+        return false;
     }
-    if (set_all(root) && make->dump_file(root.to, out, JSON_INDENT(2)) == 0) {
-        fputc('\n', out);
-    }
-    make->delete (root.to); /* nobody else refers to it */
+    bool whole = set_all(root) && make->dump_file(root.to, out, JSON_INDENT(2)) == 0;
+    fputc('\n', out);
+    make->destroy(root.to); /* nobody else refers to it */
+    return whole;
 }
 
 /* --- whole texts ------------------------------------------------------------------------------ */
 
+/* False when memory is out: what has been written is of no use. */
+typedef bool writer(FILE *out);
+
 /* A text as `write_it` writes it, to be freed, and its length; NULL with errno when memory is out. */
-static char *text_of(void (*write_it)(FILE *out), size_t *length) {
+static char *text_of(writer *write_it, size_t *length) {
     char *text = NULL;
     FILE *out = open_memstream(&text, length);
     if (out == NULL) {
         return NULL;
     }
-    write_it(out);
-    bool whole = ferror(out) == 0;
-    whole = fclose(out) == 0 && whole && *length != 0;
+    bool whole = write_it(out) && ferror(out) == 0;
+    whole = fclose(out) == 0 && whole;
     if (!whole) {
         free(text);
         errno = ENOMEM;
@@ -266,8 +269,6 @@ static char *text_of(void (*write_it)(FILE *out), size_t *length) {
     }
     return text;
 }
-
-typedef void writer(FILE *out);
 
 /* NULL: there is no such format. */
 static writer *writer_of(const char *format) {
@@ -336,6 +337,9 @@ void gi_runtime_up_print(void) {
     gi_option_stats wanted_at_exit = (gi_option_stats)gi_option(GI_OPTION_STATS);
     tables = gi_option_text(GI_OPTION_MALLOC_STATS) != NULL;
     gi_arena_made = tables ? print_table : NULL;
+    if (wanted_at_exit == GI_STATS_JSON) {
+        (void)gi_late_get_json(); /* what is missing is told now, and not when all figures are lost */
+    }
     at_exit = wanted_at_exit == GI_STATS_TEXT ? write_text : wanted_at_exit == GI_STATS_JSON ? write_json : NULL;
     if ((tables || at_exit != NULL) && atexit(process_ends) != 0) {
         gi_report("first use", "out of memory for what is to be printed at exit");

@@ -143,7 +143,7 @@ static INLINE void *malloc_counted(unsigned kind, size_t size, malloc_function *
 }
 
 static INLINE void *malloc_slow(unsigned kind, PyMemAllocatorDomain domain, size_t size CALLER_PARAMETER) {
-    void *block = gi_object_malloc_swap_slow(kind, &gi_limits[kind], size);
+    void *block = gi_probes_wanted() ? NULL : gi_object_malloc_swap_slow(kind, &gi_limits[kind], size);
     return block != NULL ? block : gi_domain_malloc(domain, size, CALLER);
 }
 

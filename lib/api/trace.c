@@ -17,6 +17,7 @@
 #include "lib/domain/trace_sample.h"
 #include "lib/domain/trace_snapshot.h"
 #include "lib/domain/trace_stack.h"
+#include "lib/late/late_zlib.h"
 
 /* What a function that has `failed` with an errno, or 0, returns. */
 static int result(int failed) {
@@ -174,6 +175,11 @@ void gi_runtime_start_tracing(void) {
     int failed = frames != 0 ? gi_trace_start((unsigned)frames) : mean != 0 ? gi_sample_start(mean) : 0;
     if (failed == 0 && gi_option_text(GI_OPTION_PROFILE) != NULL) {
         profiled = getpid();
+        /* What is missing for it is told now, and not when it is lost. */
+        if (strcmp(format_of(gi_option_text(GI_OPTION_PROFILE), false), "pprof") == 0) {
+            (void)gi_late_get_zlib();
+        }
+        (void)gi_stack_prepare(GILLOC_FRAMES_MAX); /* names of functions */
         failed = atexit(write_profile) != 0 ? ENOMEM : 0;
     }
     if (failed != 0) {

@@ -15,7 +15,7 @@ typedef struct gi_bin {
     gi_link *alloc, *free;
     int32_t room;
     uint32_t cap;
-    uint32_t length; /* how many blocks `alloc` was given, about; 0: it never was */
+    uint32_t length; /* how many blocks `alloc` was given, about; 0: none, or they were not counted */
     bool fresh;      /* all of each block in `alloc` but its first word is zero */
     bool flushed;    /* the last list that overflowed went to the stash or the pools; none has come from there since */
     uint16_t due;    /* when `alloc` is empty, the next allocation is a sample of this session; 0: no */

@@ -204,6 +204,14 @@ static void *pop(gi_bin *bin) {
     return block;
 }
 
+static void *large(gi_thread_cache *cache, size_t size) {
+    void *block = gi_object_up.raw_malloc(size);
+    if (block != NULL) {
+        gi_counter_add(&cache->large, 1);
+    }
+    return block;
+}
+
 void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, size_t size) {
     if (!gi_below_relaxed(size, &limits->sizes)) {
         return NULL;
@@ -214,7 +222,8 @@ void *gi_object_malloc_swap_slow(unsigned kind, const gi_fast_limits *limits, si
     const char *function = gi_calls[kind].malloc;
     if (bin->alloc == NULL && bin->free == NULL && !counted && size != 0 && gi_cache_is_attached(gi_current_cache)) {
         gi_thread_cache *cache = gi_object_require_attached(kind, function, size, NULL);
-        return gi_likely(gi_cache_refill(cache, kind, size_class, function)) ? pop(bin) : NULL;
+        /* Nobody is asked twice; and if sampling has begun since, this is the sample, for which raw_malloc() waits. */
+        return gi_likely(gi_cache_refill(cache, kind, size_class, function)) ? pop(bin) : large(cache, size);
     }
     if (bin->alloc != NULL || bin->free == NULL || bin->due != 0) {
         return NULL;
@@ -244,14 +253,6 @@ static gi_link *small_link(gi_thread_cache *cache, unsigned kind, size_t size, c
 static void *small_slow(gi_thread_cache *cache, unsigned kind, size_t size, const char *function) {
     gi_link *link = small_link(cache, kind, size, function);
     return link != NULL ? block_of(kind, link) : NULL;
-}
-
-static void *large(gi_thread_cache *cache, size_t size) {
-    void *block = gi_object_up.raw_malloc(size);
-    if (block != NULL) {
-        gi_counter_add(&cache->large, 1);
-    }
-    return block;
 }
 
 void *gi_object_malloc_slow(unsigned kind, size_t size) {

@@ -74,8 +74,10 @@ typedef struct gi_thread_cache {
     gi_heap own;        /* its pages, which come first, at the same distance in all builds */
     gi_retired retired; /* retire.h */
     gi_remote_slot remote[GI_REMOTE_SLOTS];
-    uint32_t watched[GI_KINDS]; /* classes whose next free is looked at: the bin says that it is full */
-    uint32_t heir_of[GI_KINDS]; /* classes that the thread before this one used, until there is a visit to the stash */
+    uint32_t watched[GI_KINDS];   /* classes whose next free is looked at: the bin says that it is full */
+    uint32_t heir_of[GI_KINDS];   /* classes that the thread before used, until one of them is taken from the stash */
+    uint32_t inherited[GI_KINDS]; /* those of which a list was taken so, and nothing has been needed since */
+    uint32_t lives;               /* threads that have ended with this cache */
     const gi_link *counted[GI_KIND_OBJECT + 1][GI_CLASSES]; /* what was on top of `free` as that was last counted */
 } gi_thread_cache;
 

@@ -17,7 +17,7 @@
     FUNCTION(object_set_new, json_object_set_new)     \
     FUNCTION(array_append_new, json_array_append_new) \
     FUNCTION(dump_file, json_dumpf)                   \
-    FUNCTION(delete, json_delete)
+    FUNCTION(destroy, json_delete)
 
 typedef struct gi_late_json {
     GI_LATE_JSON(GI_LATE_MEMBER)

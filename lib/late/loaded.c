@@ -19,14 +19,12 @@
 /* A table of functions is read as if it were of addresses. */
 _Static_assert(sizeof(void (*)(void)) == sizeof(void *), "POSIX, dlsym()");
 
-static const void *tell(gi_loaded *library) {
+static void tell(gi_loaded *library) {
     const char *why = dlerror();
     if (gi_fetch_add_relaxed(&library->told, 1) == 0) { /* relaxed: as declared */
         gi_report(library->file, "cannot be loaded: %.300s" GI_DO("apt-get install %s"),
                   why != NULL ? why : "no reason", library->package);
     }
-    errno = ELIBACC;
-    return NULL;
 }
 
 static bool look_up(const gi_loaded *library, void *handle, void **table) {
@@ -43,26 +41,23 @@ static bool look_up(const gi_loaded *library, void *handle, void **table) {
 static const void *load(gi_loaded *library) {
     int saved_errno = errno;
     void *handle = dlopen(library->file, RTLD_NOW | RTLD_LOCAL);
-    if (handle == NULL) {
-        return tell(library);
-    }
-    void **table = calloc(library->count, sizeof(*table));
-    if (table == NULL || !look_up(library, handle, table)) {
-        const void *nothing = table != NULL ? tell(library) : NULL;
-        free(table);
-        dlclose(handle);
-        return nothing;
-    }
+    void **table = handle != NULL ? calloc(library->count, sizeof(*table)) : NULL;
     const void *there = NULL;
-    errno = saved_errno;
-    /* order(late-table): release; pairs with acquire in gi_loaded_get() and load(). */
-    if (gi_cas_release(&library->table, &there, (const void *)table)) {
-        return table;
+    int failed = handle != NULL && table == NULL ? ENOMEM : 0;
+    if (failed == 0 && (handle == NULL || !look_up(library, handle, table))) {
+        tell(library);
+        failed = ELIBACC;
     }
-    free(table);
-    dlclose(handle);
+    /* order(late-table): release; pairs with acquire in gi_loaded_get() and load(). */
+    if (failed != 0 || !gi_cas_release(&library->table, &there, (const void *)table)) {
+        free(table);
+        if (handle != NULL) {
+            dlclose(handle);
+        }
+    }
+    errno = failed != 0 ? failed : saved_errno;
     /* order(late-table): acquire; pairs with release in load(). */
-    return gi_load_acquire(&library->table);
+    return failed != 0 ? NULL : gi_load_acquire(&library->table);
 }
 
 const void *gi_loaded_get(gi_loaded *library) {

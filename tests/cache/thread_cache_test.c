@@ -839,6 +839,24 @@ static void a_thread_inherits_all_classes_at_once(void) {
     }
 }
 
+/* What a thread was given and did not need goes on to the next ones, but not for ever. */
+static void what_is_only_inherited_is_left_out_in_time(void) {
+    enum { LIVES = 64 };
+    init();
+    live_briefly(A, false, CLASS, CLASS + 2);
+    int given = 0;
+    for (int life = 0; life < 2 * LIVES; life++) {
+        gi_cache_attach(A, false);
+        gi_link *block = alloc(A);
+        given += bin_of(A, CLASS + 2)->alloc != NULL;
+        EXPECT(life < LIVES || bin_of(A, CLASS + 2)->alloc == NULL);
+        release(A, block);
+        gi_cache_detach(A, false, FUNCTION);
+        gi_cache_end(A, FUNCTION);
+    }
+    EXPECT_EQ(given, LIVES - 1);
+}
+
 /* Type-stable kinds have nothing in the stash: their empty pools are waited for. */
 static void type_stable_kinds_leave_nothing(void) {
     gi_address_map_init(RESERVE);
@@ -1201,6 +1219,7 @@ int main(void) {
         IN_CHILD(a_refused_push_goes_to_who_adopted_the_pool),
         IN_CHILD(a_thread_leaves_its_bins_to_the_next),
         IN_CHILD(a_thread_inherits_all_classes_at_once),
+        IN_CHILD(what_is_only_inherited_is_left_out_in_time),
         IN_CHILD(type_stable_kinds_leave_nothing),
         IN_CHILD(more_may_wait_for_an_owner_that_comes_back_for_it),
         IN_CHILD(a_late_push_to_the_next_thread_is_passed_on),

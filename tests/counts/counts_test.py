@@ -39,7 +39,7 @@ KEPT = {
     "safepoint": (17, 27),
     "nested": (31, 31),
     "detach_attach": (121, 212),
-    "life": (89.4, 97.2),
+    "life": (93.8, 101.9),
 }
 # Instructions a request with its free, harness and system's malloc() included.
 KEPT_TRACES = {"startup": (143.4, 149.8)}

@@ -373,6 +373,31 @@ static void a_tracer_closes_the_fast_path(void) {
 #endif
 }
 
+/* The same of a thread that only allocates small blocks: it is seen as it needs more of them. */
+static void a_tracer_closes_the_fast_path_as_blocks_run_out(void) {
+#ifdef GI_HAVE_SDT
+    enum { MANY = 10000, SIZE = 48 };
+    static void *blocks[MANY];
+    PyGILState_STATE state = PyGILState_Ensure();
+    void *first = PyObject_Malloc(SIZE);
+    EXPECT(is_open(GI_KIND_OBJECT));
+    gilloc_alloc_semaphore++;
+    size_t count = 0;
+    while (count < MANY && is_open(GI_KIND_OBJECT)) {
+        blocks[count++] = PyObject_Malloc(SIZE);
+    }
+    EXPECT(count > 0 && count < MANY);
+    gilloc_alloc_semaphore--;
+    PyObject_Free(first);
+    while (count > 0) {
+        PyObject_Free(blocks[--count]);
+    }
+    PyGILState_Release(state);
+#else
+    print_message("SKIPPED: <sys/sdt.h> is missing (Debian: apt-get install systemtap-sdt-dev)\n");
+#endif
+}
+
 /* --- many threads ------------------------------------------------------------------------------------------------- */
 
 /* Tables of five words that belong together: each function knows its number, and finds it in its context. */
@@ -470,6 +495,7 @@ int main(void) {
         IN_CHILD(the_default_words_serve_when_they_are_called_through_a_hook),
         IN_CHILD(the_fast_path_is_open_for_the_default_allocator_alone),
         IN_CHILD(a_tracer_closes_the_fast_path),
+        IN_CHILD(a_tracer_closes_the_fast_path_as_blocks_run_out),
         IN_CHILD(a_call_sees_one_table_whole),
     };
     return cmocka_run_group_tests_name("domain", tests, NULL, NULL);

@@ -37,7 +37,7 @@ static void each_member_is_its_function(void) {
     const gi_late_json *json = gi_late_get_json();
     json_t *array = json->array();
     EXPECT_EQ(json->array_append_new(array, json->integer(7)), 0);
-    json->delete (array);
+    json->destroy(array);
 }
 
 static void it_is_loaded_once_and_errno_stays(void) {

@@ -172,9 +172,9 @@ class GiHeap:
         """(what, first link) of each list of free blocks outside pools."""
         for _, interpreter in self.interpreters():
             group = interpreter["group"]
-            stash = group["stash"]["classes"][kind][size_class]
-            for i in range(int(stash["count"])):
-                yield "the stash", int(stash["lists"][i])
+            stash = group["stash"]["kinds"][kind]
+            for i in range(int(stash["classes"][size_class]["count"])):
+                yield "the stash", int(stash["rows"][i]["lists"][size_class])
             for spare in (False, True):
                 for state in self.states(interpreter, spare):
                     cache, name = state["cache"], gi_name_of(state)
