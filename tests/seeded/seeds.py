@@ -520,7 +520,7 @@ SEEDS = [
          "api:allocator_test cache:object_alloc_test"),
     step("large: samples are freed as if they were none", "lib/cache/large_alloc.h",
          "(block == NULL || !gi_sample_may_be(block)) &&",
-         "",
+         "(block == NULL || block != limits) &&",
          "domain:trace_sample_test"),
     step("sampling: all are taken to lie on the grain", "lib/domain/trace_sample.c",
          "odd_samples == 0 ? GI_SAMPLE_GRAIN : 0);",
