@@ -54,7 +54,7 @@ static int return_addresses(const gi_late_unwind *unwind, void **addresses, int 
     unw_cursor_t cursor;
     unw_word_t address;
     int count = 0;
-    if (unwind->get_context(&context) == 0 && unwind->init_local(&cursor, &context) == 0) {
+    if (gi_late_unwind_context(unwind, &context) == 0 && unwind->init_local(&cursor, &context) == 0) {
         while (count < max && unwind->step(&cursor) > 0 && unwind->get_reg(&cursor, UNW_REG_IP, &address) == 0) {
             addresses[count++] = (void *)(uintptr_t)address;
         }
@@ -149,7 +149,7 @@ bool gi_stack_symbol(const void *address, char *name, size_t size, uint64_t *off
     gi_mutex *mutex = part_of_thread();
     gi_mutex_lock(mutex);
     /* A return address may be that of the next function, after a call that does not return. */
-    bool found = unwind->get_context(&context) == 0 && unwind->init_local(&cursor, &context) == 0 &&
+    bool found = gi_late_unwind_context(unwind, &context) == 0 && unwind->init_local(&cursor, &context) == 0 &&
                  unwind->set_reg(&cursor, UNW_REG_IP, (unw_word_t)(uintptr_t)address - 1) == 0 &&
                  unwind->get_proc_name(&cursor, name, size, &within) == 0;
     gi_mutex_unlock(mutex);

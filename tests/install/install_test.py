@@ -115,12 +115,19 @@ class Install(unittest.TestCase):
         )
         self.assertNotIn("libgilloc", run("readelf", "-d", program).stdout)
 
-    def late(self, *flags, **environment):
+    def late(self, *flags, arguments=(), **environment):
         """What a program says that needs the libraries of lib/late, and its stderr."""
         program = "%s/late" % self.folder.name
-        run(*COMPILERS["c"], *WARNINGS, "-O2", "-rdynamic", str(HERE / "late.c"), "-o", program, *flags)
-        done = run(program, **environment)
+        source = str(HERE / "late.c")
+        run(*COMPILERS["c"], *WARNINGS, "-D_DEFAULT_SOURCE", "-O2", "-rdynamic", source, "-o", program, *flags)
+        done = run(program, *arguments, **environment)
         return done.stdout, done.stderr
+
+    def told(self, broken, file):
+        """What is said of a file of lib/late that is in the folder `broken`."""
+        package = re.search(r'"%s", "(\S+)"' % file, pathlib.Path("lib/late/loaded.c").read_text()).group(1)
+        return "gilloc: %s: cannot be loaded: %s/%s: file too short\n  do       apt-get install %s\n" % (
+            file, broken, file, package)
 
     def test_late_libraries(self):
         good = "".join("%s good\n" % word for word in LATE)
@@ -128,17 +135,27 @@ class Install(unittest.TestCase):
         shared, environment = self.pkg_config("--cflags", "--libs"), {"LD_LIBRARY_PATH": str(self.prefix / "lib")}
         self.assertEqual(self.late(*shared, **environment), (good, ""))
 
+    def broken(self, *files):
+        """A folder in which they are no libraries."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder.name))
+        for file in files:
+            (folder / file).touch()
+        return folder
+
+    def test_late_libraries_that_the_environment_asks_for(self):
+        """They are told as missing at the first use, and not when all is lost at exit."""
+        broken = self.broken("libjansson.so.4", "libz.so.1")
+        said = self.late(*self.pkg_config("--cflags", "--libs"), arguments=["end"], GILLOC_STATS="json",
+                         GILLOC_PROFILE="%s/x.pb.gz" % broken, LD_LIBRARY_PATH="%s/lib:%s" % (self.prefix, broken))
+        self.assertEqual(said[0], "")
+        self.assertEqual(sorted(said[1].splitlines()), sorted(
+            "".join(self.told(broken, file) for file in ("libjansson.so.4", "libz.so.1")).splitlines()))
+
     def test_late_libraries_that_cannot_be_loaded(self):
-        broken = pathlib.Path(self.folder.name) / "broken"
-        broken.mkdir()
-        named = re.findall(r'^LOADED\(.*"(\S+)", "(\S+)"\)$', pathlib.Path("lib/late/loaded.c").read_text(), re.M)
-        self.assertEqual(len(named), 4)
-        for file, _ in named:
-            (broken / file).touch()
         needs = {"frames": "libunwind.so.8", "samples": "libm.so.6", "pprof": "libz.so.1", "json": "libjansson.so.4"}
+        broken = self.broken(*needs.values())
         lines = ("%s %s\n" % (word, "cannot" if word in needs else "good") for word in LATE if word != "stack")
-        told = "".join("gilloc: %s: cannot be loaded: %s/%s: file too short\n  do       apt-get install %s\n" %
-                       (file, broken, file, dict(named)[file]) for file in needs.values())
+        told = "".join(self.told(broken, file) for file in needs.values())
         said = self.late(*self.pkg_config("--cflags", "--libs"), LD_LIBRARY_PATH="%s/lib:%s" % (self.prefix, broken))
         self.assertEqual(said, ("".join(lines), told))
 

@@ -308,7 +308,7 @@ GILLOC_API int gilloc_visit_threads(gilloc_thread_visitor visit, void *arg);
    sys._debugmallocstats(), then sections of gilloc's own) or as "json".  0, or -1 with
    errno: EINVAL (another format), ENOMEM, ELIBACC (JSON is written by libjansson.so.4,
    which cannot be loaded; why is told on stderr), or what writing says.  Any thread,
-   never waits for a running thread. */
+   never waits for a running thread, but the first JSON for the loader's lock. */
 GILLOC_API int gilloc_print_stats(FILE *file, const char *format);
 
 /* Walks arenas, pools, heaps, caches and threads from the roots.  0, or -1 with
